@@ -1,0 +1,222 @@
+"""
+What can go wrong, and what the client is told about it.
+
+Every exception class carries the reply code (REP) of RFC 1928 section 6 that a
+client gets for it.  L{replyCodeOf} is the one place where any other failure,
+Twisted's or the operating system's, becomes such a code: by its type and its
+C{errno}, never by its text.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import ClassVar
+
+from twisted.internet.defer import TimeoutError as DeferTimeoutError
+from twisted.internet.error import (
+    ConnectBindError,
+    ConnectError,
+    ConnectionRefusedError,
+    DNSLookupError,
+    NoRouteError,
+    TCPTimedOutError,
+    TimeoutError,
+    UnknownHostError,
+)
+
+__all__ = [
+    "AddressTypeNotSupported",
+    "BadName",
+    "CommandNotSupported",
+    "HostUnreachable",
+    "NameNotResolved",
+    "NotAllowed",
+    "NotSOCKS5",
+    "Overloaded",
+    "ProtocolError",
+    "ReplyCode",
+    "SOCKSError",
+    "TimedOut",
+    "replyCodeOf",
+    "replyCodeOfAll",
+]
+
+
+class ReplyCode(IntEnum):
+    """
+    The values of REP, RFC 1928 section 6.
+    """
+
+    SUCCEEDED = 0
+    GENERAL_FAILURE = 1
+    NOT_ALLOWED = 2
+    NETWORK_UNREACHABLE = 3
+    HOST_UNREACHABLE = 4
+    CONNECTION_REFUSED = 5
+    TTL_EXPIRED = 6
+    COMMAND_NOT_SUPPORTED = 7
+    ADDRESS_TYPE_NOT_SUPPORTED = 8
+
+
+class SOCKSError(Exception):
+    """
+    The root of everything that this package raises on purpose.
+
+    @cvar replyCode: what the client is told when a request fails with this.
+    """
+
+    replyCode: ClassVar[ReplyCode] = ReplyCode.GENERAL_FAILURE
+
+
+class ProtocolError(SOCKSError):
+    """
+    The octets of the peer are not what the protocol allows at this point.
+    """
+
+
+class NotSOCKS5(ProtocolError):
+    """
+    The first octet of a connection is not C{05}: another protocol's client,
+    which is owed no answer.
+    """
+
+
+class CommandNotSupported(ProtocolError):
+    """
+    CMD is unknown, or switched off.
+    """
+
+    replyCode = ReplyCode.COMMAND_NOT_SUPPORTED
+
+
+class AddressTypeNotSupported(ProtocolError):
+    """
+    ATYP is unknown, or its family is switched off.
+    """
+
+    replyCode = ReplyCode.ADDRESS_TYPE_NOT_SUPPORTED
+
+
+class BadName(ProtocolError):
+    """
+    DST.ADDR holds a name that is neither a host name nor an address in text.
+    """
+
+
+class NotAllowed(SOCKSError):
+    """
+    Policy refused; the text says by which rule or default.
+    """
+
+    replyCode = ReplyCode.NOT_ALLOWED
+
+
+class NameNotResolved(SOCKSError):
+    """
+    A name has no usable address, or the resolver failed, or it took too long.
+    """
+
+    replyCode = ReplyCode.HOST_UNREACHABLE
+
+
+class HostUnreachable(SOCKSError):
+    """
+    No way leads to the host.
+    """
+
+    replyCode = ReplyCode.HOST_UNREACHABLE
+
+
+class TimedOut(SOCKSError):
+    """
+    Connecting, or waiting for a peer to connect, took too long.
+    """
+
+    replyCode = ReplyCode.TTL_EXPIRED
+
+
+class Overloaded(SOCKSError):
+    """
+    A bound of the server itself has been reached: a queue is full, or no port
+    of the configured range is free.
+    """
+
+
+_BY_ERRNO: dict[int, ReplyCode] = {
+    errno.EACCES: ReplyCode.NOT_ALLOWED,
+    errno.EPERM: ReplyCode.NOT_ALLOWED,
+    errno.ENETUNREACH: ReplyCode.NETWORK_UNREACHABLE,
+    errno.ENETDOWN: ReplyCode.NETWORK_UNREACHABLE,
+    errno.EHOSTUNREACH: ReplyCode.HOST_UNREACHABLE,
+    errno.EHOSTDOWN: ReplyCode.HOST_UNREACHABLE,
+    errno.ECONNREFUSED: ReplyCode.CONNECTION_REFUSED,
+    errno.ECONNRESET: ReplyCode.CONNECTION_REFUSED,
+    errno.ETIMEDOUT: ReplyCode.TTL_EXPIRED,
+    errno.EAFNOSUPPORT: ReplyCode.ADDRESS_TYPE_NOT_SUPPORTED,
+}
+
+_BY_TYPE: tuple[tuple[type[BaseException], ReplyCode], ...] = (
+    (ConnectionRefusedError, ReplyCode.CONNECTION_REFUSED),
+    (NoRouteError, ReplyCode.NETWORK_UNREACHABLE),
+    (TCPTimedOutError, ReplyCode.TTL_EXPIRED),
+    (TimeoutError, ReplyCode.TTL_EXPIRED),
+    (DeferTimeoutError, ReplyCode.TTL_EXPIRED),
+    (DNSLookupError, ReplyCode.HOST_UNREACHABLE),
+    (UnknownHostError, ReplyCode.HOST_UNREACHABLE),
+)
+
+_PRECEDENCE = (
+    ReplyCode.CONNECTION_REFUSED,
+    ReplyCode.TTL_EXPIRED,
+    ReplyCode.HOST_UNREACHABLE,
+    ReplyCode.NETWORK_UNREACHABLE,
+)
+
+
+def replyCodeOf(error: BaseException) -> ReplyCode:
+    """
+    Tell which REP reports C{error} to the client.
+
+    @param error: our own error, one of Twisted's connect errors, or an
+        C{OSError}.
+
+    @return: the code; L{ReplyCode.GENERAL_FAILURE} for whatever has no better
+        one, so that the answer is always within C{00} to C{08}.
+    """
+    if isinstance(error, SOCKSError):
+        return error.replyCode
+    # Before the types: what goes wrong when binding is this server's own
+    # trouble, whatever its errno says about networks.
+    if isinstance(error, ConnectBindError):
+        return ReplyCode.GENERAL_FAILURE
+    for kind, code in _BY_TYPE:
+        if isinstance(error, kind):
+            return code
+    number = error.osError if isinstance(error, ConnectError) else None
+    if isinstance(error, OSError):
+        number = error.errno
+    return _BY_ERRNO.get(number, ReplyCode.GENERAL_FAILURE) if number else (
+        ReplyCode.GENERAL_FAILURE
+    )
+
+
+def replyCodeOfAll(errors: Iterable[BaseException]) -> ReplyCode:
+    """
+    Tell which REP reports that every one of several addresses failed.
+
+    A host that answered "no" says more than one that did not answer, and that
+    more than a missing route: refused goes before timed out, host unreachable,
+    network unreachable and anything else.
+
+    @param errors: what each attempt failed with.
+
+    @return: the code that goes before the others;
+        L{ReplyCode.GENERAL_FAILURE} for none at all.
+    """
+    codes = [replyCodeOf(error) for error in errors]
+    for code in _PRECEDENCE:
+        if code in codes:
+            return code
+    return codes[0] if codes else ReplyCode.GENERAL_FAILURE
