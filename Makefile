@@ -1,0 +1,162 @@
+# Everything that a developer of txsocks5 runs.  `make help` lists it.
+#
+# Each virtual environment is made on demand, in a folder that git ignores, and
+# remembers in stamp files what was installed into it.
+
+PYTHON ?= $(shell tools/find-python)
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+# Arguments for `make run`, such as ARGS="--listen tcp:1081".
+ARGS ?=
+# What `make test` runs, such as TESTS=tests.test_wire.
+TESTS ?= tests
+TRIAL_FLAGS ?=
+
+# The oldest Twisted that setup.cfg allows, and the oldest Automat that goes with it.
+OLDEST_TWISTED := $(shell sed -n 's/^ *Twisted\[tls\]>=//p' setup.cfg)
+OLDEST_AUTOMAT := 24.8.0
+
+# All tests but those that run real clients: other Pythons and other Twisteds
+# change nothing for those.
+UNIT_TESTS = $(shell find tests -name 'test_*.py' -not -path 'tests/interop/*' \
+    -not -path '*/node_modules/*' | sort | sed 's,/,.,g; s,\.py$$,,')
+
+# The plugin of an editable install is seen only in the compatible mode.
+EDITABLE = --config-settings editable_mode=compat -e
+METADATA = setup.cfg pyproject.toml
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list these targets
+	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) \
+	    | awk -F'|' '{ printf "  %-14s %s\n", $$1, $$2 }'
+
+# -- environments
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)"
+	"$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade pip
+
+$(VENV)/.installed: $(METADATA) | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q $(EDITABLE) .
+	@touch $@
+
+# .venv/.installed-test and so on: txsocks5 with one of its extras.
+$(VENV)/.installed-%: $(METADATA) | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q $(EDITABLE) ".[$*]"
+	@touch $@ $(VENV)/.installed
+
+# -- running
+
+.PHONY: run
+run: $(VENV)/.installed ## run the proxy on 127.0.0.1:1080 (ARGS="..." for options)
+	@exec $(BIN)/twistd -n --pidfile= socks5 $(ARGS)
+
+# -- tests
+
+.PHONY: test
+test: $(VENV)/.installed-test clients ## run all tests (TESTS=tests.test_wire for one module)
+	$(BIN)/trial $(TRIAL_FLAGS) $(TESTS)
+
+.PHONY: clients
+clients: ## install the real SOCKS clients that the tests run
+	@tools/install-clients
+
+.PHONY: test-oldest
+test-oldest: .venv-oldest/.installed ## run the tests with the oldest supported Twisted
+	.venv-oldest/bin/trial $(TRIAL_FLAGS) $(UNIT_TESTS)
+
+.venv-oldest/.installed: $(METADATA)
+	"$(PYTHON)" -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install -q --upgrade pip
+	.venv-oldest/bin/python -m pip install -q $(EDITABLE) ".[test]" \
+	    "Twisted==$(OLDEST_TWISTED)" "Automat==$(OLDEST_AUTOMAT)"
+	@touch $@
+
+.PHONY: test-newest
+test-newest: ## run the tests with the newest released Twisted
+	@test -x .venv-newest/bin/python || "$(PYTHON)" -m venv .venv-newest
+	.venv-newest/bin/python -m pip install -q --upgrade pip
+	.venv-newest/bin/python -m pip install -q --upgrade --upgrade-strategy eager \
+	    $(EDITABLE) ".[test]"
+	.venv-newest/bin/trial $(TRIAL_FLAGS) $(UNIT_TESTS)
+
+.PHONY: test-py311 test-py312 test-py313
+test-py311: ## run the tests with Python 3.11
+test-py312: ## run the tests with Python 3.12
+test-py313: ## run the tests with Python 3.13
+test-py31%: .venv-py31%/.installed
+	.venv-py31$*/bin/trial $(TRIAL_FLAGS) $(UNIT_TESTS)
+
+.venv-py31%/.installed: $(METADATA)
+	python="$$(tools/find-python 3.1$*)" && "$$python" -m venv .venv-py31$*
+	.venv-py31$*/bin/python -m pip install -q --upgrade pip
+	.venv-py31$*/bin/python -m pip install -q $(EDITABLE) ".[test]"
+	@touch $@
+
+.PHONY: test-wheel
+test-wheel: dist ## run the tests against the built wheel
+	@test -x .venv-wheel/bin/python || "$(PYTHON)" -m venv .venv-wheel
+	.venv-wheel/bin/python -m pip install -q --upgrade pip
+	.venv-wheel/bin/python -m pip install -q --force-reinstall --no-deps build/dist/*.whl
+	.venv-wheel/bin/python -m pip install -q "$$(echo build/dist/*.whl)[test]"
+	rm -rf build/wheel-test && mkdir -p build/wheel-test
+	tar -xzf build/dist/*.tar.gz -C build/wheel-test --strip-components=1
+	rm -rf build/wheel-test/txsocks5 build/wheel-test/twisted build/wheel-test/*.egg-info
+	cd build/wheel-test && ../../.venv-wheel/bin/trial $(TRIAL_FLAGS) $(UNIT_TESTS)
+
+.PHONY: fuzz
+fuzz: $(VENV)/.installed-test ## feed the readers of the wire format with rubbish for a while
+	$(BIN)/python -m tests.fuzz_wire $(ARGS)
+
+# -- checks
+
+.PHONY: lint
+lint: $(VENV)/.installed-lint ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: format
+format: $(VENV)/.installed-lint ## mend style and formatting where that can be done automatically
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: types
+types: $(VENV)/.installed-lint ## check the type annotations
+	$(BIN)/mypy
+	$(BIN)/mypy twisted/plugins/txsocks5_plugin.py
+
+.PHONY: manifest
+manifest: $(VENV)/.installed-lint ## check that the source distribution is complete
+	$(BIN)/check-manifest
+
+.PHONY: docs
+docs: $(VENV)/.installed-docs ## build the documentation, with warnings as errors
+	$(BIN)/python tools/inventories build/docs/inventories txsocks5
+	$(BIN)/pydoctor --quiet
+	$(BIN)/sphinx-build -q -n -W --keep-going -b html -d build/docs/doctrees docs build/docs/html
+	@echo "The documentation is in build/docs/html."
+
+.PHONY: news
+news: $(VENV)/.installed-news ## show what the next release would say is new
+	$(BIN)/towncrier build --draft --version next
+
+.PHONY: dist
+dist: $(VENV)/.installed-lint ## build the source distribution and the wheel
+	@rm -rf build/dist txsocks5.egg-info/SOURCES.txt
+	$(BIN)/python -m build --outdir build/dist . >build.log 2>&1 || { cat build.log; exit 1; }
+	@rm build.log
+
+.PHONY: check-plugin
+check-plugin: dist ## see that twistd finds the plugin, however it was installed
+	tools/check-plugin "$(abspath $(BIN))/python" build/dist/*.whl
+
+.PHONY: clean
+clean: ## remove everything that was built or installed here
+	rm -rf .venv .venv-* build dist *.egg-info tests/node/node_modules
+	rm -rf .hypothesis .mypy_cache .ruff_cache _trial_temp*
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	find . -name dropin.cache -delete
