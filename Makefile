@@ -22,7 +22,9 @@ OLDEST_AUTOMAT := 24.8.0
 UNIT_TESTS = $(shell find tests -name 'test_*.py' -not -path 'tests/interop/*' \
     -not -path '*/node_modules/*' | sort | sed 's,/,.,g; s,\.py$$,,')
 
-# The plugin of an editable install is seen only in the compatible mode.
+# $(call pip,ENVIRONMENT) installs into it.  The plugin of an editable install is seen
+# only in the compatible mode; setuptools warns at length that this mode is old.
+pip = PYTHONWARNINGS=ignore $(1)/bin/python -m pip install -q
 EDITABLE = --config-settings editable_mode=compat -e
 METADATA = setup.cfg pyproject.toml
 
@@ -38,15 +40,14 @@ help: ## list these targets
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)"
 	"$(PYTHON)" -m venv $(VENV)
-	$(BIN)/python -m pip install -q --upgrade pip
 
 $(VENV)/.installed: $(METADATA) | $(VENV)/bin/python
-	$(BIN)/python -m pip install -q $(EDITABLE) .
+	$(call pip,$(VENV)) $(EDITABLE) .
 	@touch $@
 
 # .venv/.installed-test and so on: txsocks5 with one of its extras.
 $(VENV)/.installed-%: $(METADATA) | $(VENV)/bin/python
-	$(BIN)/python -m pip install -q $(EDITABLE) ".[$*]"
+	$(call pip,$(VENV)) $(EDITABLE) ".[$*]"
 	@touch $@ $(VENV)/.installed
 
 # -- running
@@ -71,16 +72,14 @@ test-oldest: .venv-oldest/.installed ## run the tests with the oldest supported 
 
 .venv-oldest/.installed: $(METADATA)
 	"$(PYTHON)" -m venv .venv-oldest
-	.venv-oldest/bin/python -m pip install -q --upgrade pip
-	.venv-oldest/bin/python -m pip install -q $(EDITABLE) ".[test]" \
+	$(call pip,.venv-oldest) $(EDITABLE) ".[test]" \
 	    "Twisted==$(OLDEST_TWISTED)" "Automat==$(OLDEST_AUTOMAT)"
 	@touch $@
 
 .PHONY: test-newest
 test-newest: ## run the tests with the newest released Twisted
 	@test -x .venv-newest/bin/python || "$(PYTHON)" -m venv .venv-newest
-	.venv-newest/bin/python -m pip install -q --upgrade pip
-	.venv-newest/bin/python -m pip install -q --upgrade --upgrade-strategy eager \
+	$(call pip,.venv-newest) --upgrade --upgrade-strategy eager \
 	    $(EDITABLE) ".[test]"
 	.venv-newest/bin/trial $(TRIAL_FLAGS) $(UNIT_TESTS)
 
@@ -88,25 +87,22 @@ test-newest: ## run the tests with the newest released Twisted
 test-py311: ## run the tests with Python 3.11
 test-py312: ## run the tests with Python 3.12
 test-py313: ## run the tests with Python 3.13
-test-py31%: .venv-py31%/.installed
+test-py311 test-py312 test-py313: test-py31%: .venv-py31%/.installed
 	.venv-py31$*/bin/trial $(TRIAL_FLAGS) $(UNIT_TESTS)
 
 .venv-py31%/.installed: $(METADATA)
 	python="$$(tools/find-python 3.1$*)" && "$$python" -m venv .venv-py31$*
-	.venv-py31$*/bin/python -m pip install -q --upgrade pip
-	.venv-py31$*/bin/python -m pip install -q $(EDITABLE) ".[test]"
+	$(call pip,.venv-py31$*) $(EDITABLE) ".[test]"
 	@touch $@
 
 .PHONY: test-wheel
 test-wheel: dist ## run the tests against the built wheel
-	@test -x .venv-wheel/bin/python || "$(PYTHON)" -m venv .venv-wheel
-	.venv-wheel/bin/python -m pip install -q --upgrade pip
-	.venv-wheel/bin/python -m pip install -q --force-reinstall --no-deps build/dist/*.whl
-	.venv-wheel/bin/python -m pip install -q "$$(echo build/dist/*.whl)[test]"
-	rm -rf build/wheel-test && mkdir -p build/wheel-test
-	tar -xzf build/dist/*.tar.gz -C build/wheel-test --strip-components=1
-	rm -rf build/wheel-test/txsocks5 build/wheel-test/twisted build/wheel-test/*.egg-info
-	cd build/wheel-test && ../../.venv-wheel/bin/trial $(TRIAL_FLAGS) $(UNIT_TESTS)
+	rm -rf .venv-wheel build/test-wheel && mkdir -p build/test-wheel
+	"$(PYTHON)" -m venv .venv-wheel
+	$(call pip,.venv-wheel) "$$(echo build/dist/*.whl)[test]"
+	tar -xzf build/dist/*.tar.gz -C build/test-wheel --strip-components=1
+	cd build/test-wheel && rm -rf txsocks5 twisted *.egg-info
+	cd build/test-wheel && ../../.venv-wheel/bin/python -m twisted.trial $(TRIAL_FLAGS) $(UNIT_TESTS)
 
 .PHONY: fuzz
 fuzz: $(VENV)/.installed-test ## feed the readers of the wire format with rubbish for a while
@@ -146,9 +142,8 @@ news: $(VENV)/.installed-news ## show what the next release would say is new
 
 .PHONY: dist
 dist: $(VENV)/.installed-lint ## build the source distribution and the wheel
-	@rm -rf build/dist txsocks5.egg-info/SOURCES.txt
-	$(BIN)/python -m build --outdir build/dist . >build.log 2>&1 || { cat build.log; exit 1; }
-	@rm build.log
+	@rm -rf build/dist txsocks5.egg-info/SOURCES.txt && mkdir -p build
+	$(BIN)/python -m build --outdir build/dist . >build/dist.log 2>&1 || { cat build/dist.log; exit 1; }
 
 .PHONY: check-plugin
 check-plugin: dist ## see that twistd finds the plugin, however it was installed
