@@ -132,8 +132,7 @@ manifest: $(VENV)/.installed-lint ## check that the source distribution is compl
 
 .PHONY: docs
 docs: $(VENV)/.installed-docs ## build the documentation, with warnings as errors
-	$(BIN)/python tools/inventories build/docs/inventories txsocks5
-	$(BIN)/pydoctor --quiet
+	$(BIN)/python tools/apidocs.py
 	$(BIN)/sphinx-build -q -n -W --keep-going -b html -d build/docs/doctrees docs build/docs/html
 	@echo "The documentation is in build/docs/html."
 
