@@ -151,7 +151,7 @@ check-plugin: dist ## see that twistd finds the plugin, however it was installed
 
 .PHONY: clean
 clean: ## remove everything that was built or installed here
-	rm -rf .venv .venv-* build dist *.egg-info tests/node/node_modules
+	rm -rf .venv .venv-* build dist *.egg-info
 	rm -rf .hypothesis .mypy_cache .ruff_cache _trial_temp*
-	find . -name __pycache__ -prune -exec rm -rf {} +
+	find . '(' -name __pycache__ -o -name node_modules ')' -prune -exec rm -rf {} +
 	find . -name dropin.cache -delete
