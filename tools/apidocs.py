@@ -26,6 +26,7 @@ from types import ModuleType
 from typing import Any
 
 from pydoctor import driver, model
+from zope.interface.interface import InterfaceClass
 
 # Top-level package: name of the file.  Everything else is Python's own.
 PROJECTS = {
@@ -84,10 +85,10 @@ def entries(module: ModuleType) -> Iterator[tuple[str, str, str]]:
     yield prefix, "module", place(prefix)
     for name, value in vars(module).items():
         full = f"{prefix}.{name}"
-        if inspect.isclass(value) or hasattr(value, "names"):
+        isInterface = isinstance(value, InterfaceClass)
+        if inspect.isclass(value) or isInterface:
             yield full, "class", place(full)
-            names = value.names(all=True) if hasattr(value, "names") else dir(value)
-            for member in names:
+            for member in value.names(all=True) if isInterface else dir(value):
                 if not member.startswith("__"):
                     yield f"{full}.{member}", "attribute", place(full, member)
         elif not inspect.ismodule(value):
