@@ -133,7 +133,7 @@ manifest: $(VENV)/.installed-lint ## check that the source distribution is compl
 .PHONY: docs
 docs: $(VENV)/.installed-docs ## build the documentation, with warnings as errors
 	$(BIN)/python tools/apidocs.py
-	$(BIN)/sphinx-build -q -n -W --keep-going -b html -d build/docs/doctrees docs build/docs/html
+	$(BIN)/sphinx-build -q -E -n -W --keep-going -b html -d build/docs/doctrees docs build/docs/html
 	@echo "The documentation is in build/docs/html."
 
 .PHONY: news
