@@ -10,9 +10,9 @@ C{errno}, never by its text.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+import socket
+from collections.abc import Sequence
 from enum import IntEnum
-from typing import ClassVar
 
 from twisted.internet.defer import TimeoutError as DeferTimeoutError
 from twisted.internet.error import (
@@ -24,14 +24,16 @@ from twisted.internet.error import (
     TCPTimedOutError,
     TimeoutError,
     UnknownHostError,
+    UnsupportedAddressFamily,
 )
 
 __all__ = [
     "AddressTypeNotSupported",
     "BadName",
     "CommandNotSupported",
-    "HostUnreachable",
+    "ConnectFailed",
     "NameNotResolved",
+    "NoRoute",
     "NotAllowed",
     "NotSOCKS5",
     "Overloaded",
@@ -64,10 +66,10 @@ class SOCKSError(Exception):
     """
     The root of everything that this package raises on purpose.
 
-    @cvar replyCode: what the client is told when a request fails with this.
+    @ivar replyCode: what the client is told when a request fails with this.
     """
 
-    replyCode: ClassVar[ReplyCode] = ReplyCode.GENERAL_FAILURE
+    replyCode: ReplyCode = ReplyCode.GENERAL_FAILURE
 
 
 class ProtocolError(SOCKSError):
@@ -121,12 +123,25 @@ class NameNotResolved(SOCKSError):
     replyCode = ReplyCode.HOST_UNREACHABLE
 
 
-class HostUnreachable(SOCKSError):
+class ConnectFailed(SOCKSError):
     """
-    No way leads to the host.
+    None of the addresses of a destination could be connected to.
     """
 
-    replyCode = ReplyCode.HOST_UNREACHABLE
+    def __init__(self, errors: Sequence[BaseException]) -> None:
+        """
+        @param errors: what each attempt failed with; at least one.
+        """
+        super().__init__("; ".join(str(error) for error in errors))
+        self.replyCode = replyCodeOfAll(errors)
+
+
+class NoRoute(SOCKSError):
+    """
+    The system knows no way to an address.
+    """
+
+    replyCode = ReplyCode.NETWORK_UNREACHABLE
 
 
 class TimedOut(SOCKSError):
@@ -165,6 +180,9 @@ _BY_TYPE: tuple[tuple[type[BaseException], ReplyCode], ...] = (
     (DeferTimeoutError, ReplyCode.TTL_EXPIRED),
     (DNSLookupError, ReplyCode.HOST_UNREACHABLE),
     (UnknownHostError, ReplyCode.HOST_UNREACHABLE),
+    # Its errno is none of the system's.
+    (socket.gaierror, ReplyCode.HOST_UNREACHABLE),
+    (UnsupportedAddressFamily, ReplyCode.ADDRESS_TYPE_NOT_SUPPORTED),
 )
 
 _PRECEDENCE = (
@@ -189,7 +207,7 @@ def replyCodeOf(error: BaseException) -> ReplyCode:
         return error.replyCode
     # Before the types: what goes wrong when binding is this server's own
     # trouble, whatever its errno says about networks.
-    if isinstance(error, ConnectBindError):
+    if isinstance(error, ConnectBindError) and error.osError != errno.EAFNOSUPPORT:
         return ReplyCode.GENERAL_FAILURE
     for kind, code in _BY_TYPE:
         if isinstance(error, kind):
@@ -202,7 +220,7 @@ def replyCodeOf(error: BaseException) -> ReplyCode:
     )
 
 
-def replyCodeOfAll(errors: Iterable[BaseException]) -> ReplyCode:
+def replyCodeOfAll(errors: Sequence[BaseException]) -> ReplyCode:
     """
     Tell which REP reports that every one of several addresses failed.
 

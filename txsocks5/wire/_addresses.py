@@ -101,7 +101,8 @@ def parseHost(octets: bytes, *, loose: bool = False) -> Host:
     if literal is not None:
         return literal
     text = text.removesuffix(".")
-    if len(text) > _MAX_NAME or not _NAME.match(text):
+    # Without its dot, a dotted quad would look like the address that it was not.
+    if len(text) > _MAX_NAME or not _NAME.match(text) or _literal(text) is not None:
         raise BadName("not a host name")
     if not loose and _NUMBERLIKE.match(text):
         raise BadName("a number is not a host name")

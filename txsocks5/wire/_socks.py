@@ -39,6 +39,9 @@ class Command(IntEnum):
     UDP_ASSOCIATE = 3
 
 
+_COMMANDS = frozenset(Command)
+
+
 def _otherProtocol(first: int) -> str:
     """
     Guess, for the log, who else sends C{first} as its first octet.
@@ -155,7 +158,7 @@ class Request:
         cls,
         data: bytes,
         *,
-        commands: Collection[int] = frozenset(Command),
+        commands: Collection[Command] = frozenset(Command),
         strict: bool = False,
     ) -> tuple[Request, int] | None:
         """
@@ -181,7 +184,7 @@ class Request:
         if len(data) < 2:
             return None
         number = data[1]
-        if number not in commands:
+        if number not in _COMMANDS or number not in commands:
             raise CommandNotSupported(f"CMD {number:#04x} is not served")
         if len(data) < 3:
             return None

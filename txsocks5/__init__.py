@@ -1,0 +1,61 @@
+"""
+A SOCKS5 server for Twisted: RFC 1928 and RFC 1929.
+
+L{SOCKS5Factory} is the server; listen with it on any endpoint.  L{SOCKS5Service} does that for
+you, as C{twistd socks5} does.  L{txsocks5.interfaces} lists all that can be replaced.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from .auth import Anonymous, IBlockingChecker, PasswordAuthenticator
+from .config import Failures, Network, Timeouts
+from .interfaces import (
+    Accepted,
+    IAuthenticator,
+    IConversation,
+    Identity,
+    IDialer,
+    IPolicy,
+    IProtection,
+    IRelayObserver,
+    IRelayTap,
+    IResolver,
+    Question,
+    Refused,
+    Step,
+    Verdict,
+)
+from .policy import DefaultPolicy
+from .server import SOCKS5Factory
+from .service import SOCKS5Service
+
+__all__ = [
+    "Accepted",
+    "Anonymous",
+    "DefaultPolicy",
+    "Failures",
+    "IAuthenticator",
+    "IBlockingChecker",
+    "IConversation",
+    "IDialer",
+    "IPolicy",
+    "IProtection",
+    "IRelayObserver",
+    "IRelayTap",
+    "IResolver",
+    "Identity",
+    "Network",
+    "PasswordAuthenticator",
+    "Question",
+    "Refused",
+    "SOCKS5Factory",
+    "SOCKS5Service",
+    "Step",
+    "Timeouts",
+    "Verdict",
+]
+
+try:
+    __version__ = version("txsocks5")
+except PackageNotFoundError:  # a checkout that is not installed
+    __version__ = "unknown"

@@ -1,0 +1,507 @@
+"""
+UDP ASSOCIATE: datagrams to and from anywhere, RFC 1928 sections 6 and 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import CannotListenError, MessageLengthError
+from twisted.internet.interfaces import IListeningPort, IUDPTransport
+from twisted.internet.protocol import DatagramProtocol
+from twisted.python.failure import Failure
+
+from . import local
+from .config import Network, Timeouts, ofFamily
+from .errors import ProtocolError, SOCKSError
+from .interfaces import IProtection, IRelayTap, ISOCKSReactor, Question
+from .outgoing import Outgoing
+from .reassembly import Budget, Reassembly
+from .sweep import Idler, Sweep
+from .wire import Address, IPAddress, splitDatagram, unmapped
+
+__all__ = ["Association", "Associations"]
+
+_MAX_DATAGRAM = 65536
+_MAX_TO_CLIENT = {4: 65507, 6: 65527}
+
+MAX_DESTINATIONS = 4096
+"""
+How many destinations an association remembers; the oldest is forgotten first, and with it
+whoever may answer from there.
+"""
+
+_MAX_LOOK_UPS = 16
+_MAX_WAITING = 16
+_MAX_WAITING_OCTETS = 64 * 1024
+
+_NAME_LIFE = 60.0
+"""
+Seconds for which an association uses the addresses of a name.
+"""
+
+_FAILURE_LIFE = 5.0
+"""
+Seconds for which a name that did not resolve is not looked up again.
+"""
+
+
+@attrs.define(eq=False)
+class _Destination:
+    """
+    Where the datagrams with one particular header go.
+
+    @ivar address: the destination as the client wrote it.
+
+    @ivar hosts: the addresses to try; none if it is denied, or does not resolve.
+
+    @ivar lookUp: the look-up of a name, while it runs.
+
+    @ivar waiting: the payloads that wait for it.
+
+    @ivar expires: when a name is to be looked up again.
+    """
+
+    address: Address
+    hosts: Sequence[IPAddress] = ()
+    lookUp: Deferred[None] | None = None
+    waiting: list[bytes] = attrs.field(factory=list)
+    waitingOctets: int = 0
+    expires: float | None = None
+
+    def wait(self, payload: bytes) -> bool:
+        """
+        Keep a payload until the name is resolved.
+
+        @return: whether there was room.
+        """
+        octets = self.waitingOctets + len(payload)
+        if len(self.waiting) >= _MAX_WAITING or octets > _MAX_WAITING_OCTETS:
+            return False
+        self.waiting.append(payload)
+        self.waitingOctets = octets
+        return True
+
+
+class _Socket(DatagramProtocol):
+    """
+    One of the UDP sockets of an association.
+    """
+
+    transport: IUDPTransport
+
+    def __init__(self, received: Callable[[bytes, tuple[str, int]], None]) -> None:
+        self._received = received
+
+    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
+        """
+        Pass a datagram on.
+        """
+        self._received(datagram, addr)
+
+    def send(self, data: bytes, host: str, port: int) -> bool:
+        """
+        Send a datagram.
+
+        @return: whether the system took it.  If not, it is lost, as datagrams may be.
+        """
+        try:
+            self.transport.write(data, (host, port))
+        except (OSError, MessageLengthError):
+            return False
+        return True
+
+
+class Associations:
+    """
+    Opens associations for a server.
+    """
+
+    def __init__(
+        self,
+        reactor: ISOCKSReactor,
+        outgoing: Outgoing,
+        network: Network,
+        timeouts: Timeouts,
+        sweep: Sweep,
+    ) -> None:
+        self.reactor = reactor
+        self.outgoing = outgoing
+        self.network = network
+        self.timeouts = timeouts
+        self.sweep = sweep
+        # What all reassembly queues of the server may hold together.
+        self.budget = Budget(64 * 1024 * 1024)
+
+    def open(
+        self,
+        question: Question,
+        client: Address,
+        reached: Sequence[IPAddress],
+        ended: Callable[[str], None],
+        protection: IProtection | None,
+        tap: IRelayTap | None,
+    ) -> Association:
+        """
+        Do what a UDP ASSOCIATE asks for, and policy has allowed.
+
+        @param question: with no destination; it is asked again with each.
+
+        @param client: where the client's datagrams come from: the address of its connection,
+            and a port, or 0 to learn it from the first datagram.
+
+        @param reached: the addresses at which to take them, the first that can be bound to.
+
+        @param ended: called with the reason if the association ends by itself.
+
+        @param protection: opens and wraps each datagram of the client.
+
+        @param tap: sees the payloads.
+
+        @raise CannotListenError: no port is to be had.
+
+        @raise Overloaded: no port of the configured range is free.
+        """
+        return Association(self, question, client, reached, ended, protection, tap)
+
+    def listen(self, socket: _Socket, interface: str, ports: range | None) -> IListeningPort:
+        """
+        Open one UDP socket.
+        """
+        return local.openPort(
+            lambda port: self.reactor.listenUDP(
+                port, socket, interface=interface, maxPacketSize=_MAX_DATAGRAM
+            ),
+            ports,
+        )
+
+
+class Association:
+    """
+    One association: a socket for the client, and one of each family for the world.
+
+    @ivar bound: BND.ADDR and BND.PORT, where the client is to send its datagrams.
+
+    @ivar fromClient: octets of payload sent on for the client.
+
+    @ivar toClient: octets of payload passed to it.
+
+    @ivar dropped: datagrams that were neither.
+    """
+
+    def __init__(
+        self,
+        server: Associations,
+        question: Question,
+        client: Address,
+        reached: Sequence[IPAddress],
+        ended: Callable[[str], None],
+        protection: IProtection | None,
+        tap: IRelayTap | None,
+    ) -> None:
+        """
+        See L{Associations.open}.
+        """
+        self.fromClient = 0
+        self.toClient = 0
+        self._dropped = 0
+        self._server = server
+        self._question = question
+        self._clientHost = client.host
+        self._clientPort = client.port
+        # The peer of the client's socket as the socket names it, once a valid datagram
+        # has come from there.
+        self._client: tuple[str, int] | None = None
+        self._ended = ended
+        self._protection = protection
+        self._tap = tap
+        self._destinations: dict[bytes, _Destination] = {}
+        self._lookUps = 0
+        # Who may answer; and the header for each source that has.
+        self._addressed: dict[IPAddress, None] = {}
+        self._headers: dict[tuple[str, int], tuple[bytes, Address]] = {}
+        self._reassembly = Reassembly(server.budget)
+        self._ports: list[IListeningPort] = []
+        self._sockets: dict[int, _Socket] = {}
+        self._relayed = 0
+        self._over = False
+        self._inside = _Socket(self._fromClient)
+        self.bound = self._open(reached)
+        self._maxToClient = _MAX_TO_CLIENT[self.bound.host.version]  # type: ignore[union-attr]
+        self._idler = Idler(server.sweep.now())
+        server.sweep.add(self)
+
+    @property
+    def dropped(self) -> int:
+        """
+        Datagrams that were not relayed, parts of datagrams included.
+        """
+        return self._dropped + self._reassembly.abandoned
+
+    def _open(self, reached: Sequence[IPAddress]) -> Address:
+        """
+        Open the client's socket, at the first address where that works: behind a PROXY header,
+        the address that the client has reached need not be one of this machine.
+        """
+        network = self._server.network
+        for index, address in enumerate(reached):
+            try:
+                port = self._server.listen(self._inside, str(address), network.ports)
+            except CannotListenError:
+                if index + 1 == len(reached):
+                    raise
+            else:
+                break
+        self._ports.append(port)
+        bound = local.addressOf(port.getHost())
+        assert bound is not None
+        return Address(network.advertised(address), bound.port)
+
+    # The client's datagrams
+
+    def _fromClient(self, data: bytes, source: tuple[str, int]) -> None:
+        """
+        A datagram has come to the client's socket.
+        """
+        if self._over:
+            # The system had more for us when we closed.
+            return
+        if source != self._client and not self._mayBeClient(source):
+            self._dropped += 1
+            return
+        try:
+            if self._protection is not None:
+                data = self._protection.unwrapDatagram(data)
+            fragment, field, payload = splitDatagram(data, strict=self._server.network.strict)
+            destination = self._destinations.get(field) or self._judged(field)
+        except ProtocolError:
+            self._dropped += 1
+            return
+        self._client = source
+        if not fragment:
+            self._reassembly.abandon()
+            self._relay(destination, payload)
+        elif not self._server.network.udpReassembly:
+            self._dropped += 1
+        else:
+            now = self._server.sweep.now()
+            whole = self._reassembly.add(now, fragment, field, payload)
+            if whole is not None:
+                self._relay(destination, whole)
+
+    def _mayBeClient(self, source: tuple[str, int]) -> bool:
+        """
+        Whether the first datagram of the client may come from C{source}: from the address of
+        its connection, and the port that it has announced, if it has (R-1928-66, R-1928-72).
+        """
+        if self._client is not None or self._clientPort not in (0, source[1]):
+            return False
+        return _address(source[0]) == self._clientHost
+
+    def _judged(self, field: bytes) -> _Destination:
+        """
+        Look at a header that has not been seen yet: ask policy, and begin to resolve a name.
+
+        @raise ProtocolError: it is malformed.
+        """
+        address = Address.read(field)
+        if address is None:
+            raise ProtocolError("the header is cut off")
+        if not address[0].port:
+            raise ProtocolError("port 0")
+        destination = _Destination(address[0])
+        question = attrs.evolve(self._question, destination=destination.address)
+        host = destination.address.host
+        if len(self._destinations) >= MAX_DESTINATIONS:
+            self._forget(next(iter(self._destinations)))
+        self._destinations[field] = destination
+        if isinstance(host, str) and self._lookUps >= _MAX_LOOK_UPS:
+            # Not kept, so that it is tried again with the next datagram.
+            del self._destinations[field]
+        else:
+            self._lookUps += 1
+            found = Deferred.fromCoroutine(self._find(destination, question))
+            if destination.expires is None and not found.called:
+                destination.lookUp = found
+        return destination
+
+    async def _find(self, destination: _Destination, question: Question) -> None:
+        """
+        Find the admitted addresses of a destination, and send on what waits for them.
+        """
+        life = _FAILURE_LIFE
+        try:
+            destination.hosts = (await self._server.outgoing.find(question)).addresses
+            life = _NAME_LIFE
+        except (SOCKSError, CancelledError):
+            pass
+        finally:
+            self._lookUps -= 1
+            destination.lookUp = None
+        if isinstance(destination.address.host, str):
+            destination.expires = self._server.sweep.now() + life
+        waiting, destination.waiting = destination.waiting, []
+        destination.waitingOctets = 0
+        for payload in waiting:
+            self._relay(destination, payload)
+
+    def _forget(self, field: bytes) -> None:
+        """
+        Forget a destination.
+        """
+        destination = self._destinations.pop(field)
+        if destination.lookUp is not None:
+            self._dropped += len(destination.waiting)
+            destination.waiting = []
+            destination.lookUp.cancel()
+
+    def _relay(self, destination: _Destination, payload: bytes) -> None:
+        """
+        Send a payload to its destination, to its first address that the system can reach.
+        """
+        if destination.lookUp is not None:
+            if not destination.wait(payload):
+                self._dropped += 1
+            return
+        port = destination.address.port
+        for host in destination.hosts:
+            socket = self._socket(host.version)
+            if socket is not None:
+                # Before sending: an answer may be there before this goes on.
+                self._remember(host)
+                if socket.send(payload, str(host), port):
+                    self._relayed += 1
+                    self.fromClient += len(payload)
+                    if self._tap is not None:
+                        self._tap.passed(True, Address(host, port), payload)
+                    return
+        self._dropped += 1
+
+    def _remember(self, host: IPAddress) -> None:
+        """
+        Let a host answer.
+        """
+        if host not in self._addressed:
+            if len(self._addressed) >= MAX_DESTINATIONS:
+                del self._addressed[next(iter(self._addressed))]
+                self._headers.clear()
+            self._addressed[host] = None
+
+    def _socket(self, version: int) -> _Socket | None:
+        """
+        The socket of a family, opened when it is first needed.
+
+        @return: it, or L{None} if the system has none to give.
+        """
+        if version not in self._sockets:
+            socket = _Socket(self._fromWorld)
+            own = ofFamily(version, self._server.network.outgoing)
+            anywhere = "0.0.0.0" if version == 4 else "::"
+            try:
+                port = self._server.listen(socket, str(own or anywhere), None)
+            except CannotListenError:
+                return None
+            self._ports.append(port)
+            self._sockets[version] = socket
+        return self._sockets.get(version)
+
+    # The world's datagrams
+
+    def _fromWorld(self, data: bytes, source: tuple[str, int]) -> None:
+        """
+        A datagram has come from somebody else: pass it to the client, if that has sent to
+        them before (R-1928-84).
+        """
+        known = self._headers.get(source) or self._header(source)
+        if known is None or self._client is None:
+            self._dropped += 1
+            return
+        header, address = known
+        datagram = header + data
+        if self._protection is not None:
+            datagram = self._protection.wrapDatagram(datagram)
+        if len(datagram) > self._maxToClient or not self._inside.send(datagram, *self._client):
+            self._dropped += 1
+            return
+        self._relayed += 1
+        self.toClient += len(data)
+        if self._tap is not None:
+            self._tap.passed(False, address, data)
+
+    def _header(self, source: tuple[str, int]) -> tuple[bytes, Address] | None:
+        """
+        The header for datagrams from C{source}, or L{None} if they are not wanted.
+        """
+        host = _address(source[0])
+        if host not in self._addressed and not self._server.network.udpFullCone:
+            return None
+        if len(self._headers) >= MAX_DESTINATIONS:
+            self._headers.clear()
+        address = Address(host, source[1])
+        known = (b"\x00\x00\x00" + address.octets(), address)
+        self._headers[source] = known
+        return known
+
+    # The end
+
+    def swept(self, now: float) -> None:
+        """
+        End by idling, and let go of what has grown old.
+        """
+        self._reassembly.expire(now)
+        old = [
+            field
+            for field, destination in self._destinations.items()
+            if destination.expires is not None and destination.expires <= now
+        ]
+        for field in old:
+            self._forget(field)
+        limit = self._server.timeouts.udpIdle
+        if limit and self._idler.idle(now, self._relayed) >= limit:
+            self._ended("association idle for too long")
+
+    def clientReceived(self, data: bytes) -> None:
+        """
+        Octets behind the request mean nothing (R-1928-76).
+        """
+
+    def clientFinished(self) -> None:
+        """
+        The client wants no more datagrams (R-1928-73).
+        """
+        self._ended("client finished")
+
+    def clientLost(self, reason: Failure) -> None:
+        """
+        The connection that carries the association is gone: close everything.
+        """
+        self.close()
+
+    def abort(self, reason: str) -> None:
+        """
+        The server ends the session.
+        """
+        self.close()
+
+    def close(self) -> None:
+        """
+        Close all sockets and drop everything that waits.
+        """
+        self._over = True
+        self._server.sweep.remove(self)
+        for field in list(self._destinations):
+            self._forget(field)
+        self._reassembly.abandon()
+        ports, self._ports = self._ports, []
+        for port in ports:
+            port.stopListening()
+
+
+def _address(host: str) -> IPAddress:
+    """
+    The address of a datagram's source, without its scope.
+    """
+    return unmapped(ip_address(host.partition("%")[0]))

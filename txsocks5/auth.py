@@ -1,0 +1,306 @@
+"""
+Who is it?  No authentication, and user name with password over C{twisted.cred}.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import attrs
+from twisted.cred.checkers import (
+    FilePasswordDB,
+    ICredentialsChecker,
+    InMemoryUsernamePasswordDatabaseDontUse,
+)
+from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.error import LoginFailed, UnauthorizedLogin
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.interfaces import IReactorThreads, IReactorTime
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.plugin import getPlugins
+from twisted.plugins.cred_unix import UNIXChecker
+from twisted.python.failure import Failure
+from zope.interface import Attribute, Interface, classImplements, implementer
+
+from .config import Failures
+from .errors import Overloaded, ProtocolError
+from .interfaces import Accepted, IAuthenticator, IConversation, Identity, Refused, Step
+from .throttle import Throttle
+from .turnstile import Turnstile
+from .wire import Credentials, IPAddress, Method, PasswordStatus
+
+__all__ = [
+    "Anonymous",
+    "IBlockingChecker",
+    "PasswordAuthenticator",
+    "UsernamePassword",
+    "installedAuthenticators",
+    "withOctets",
+]
+
+
+class IBlockingChecker(Interface):
+    """
+    Marks a C{twisted.cred} checker whose C{requestAvatarId} blocks (it reads a file, or
+    computes a slow hash) and does not need the reactor: it is called in a thread.  Declare
+    it for a class of somebody else with C{zope.interface.classImplements}.
+    """
+
+    credentialInterfaces = Attribute("As in L{ICredentialsChecker}.")
+
+
+classImplements(FilePasswordDB, IBlockingChecker)
+classImplements(UNIXChecker, IBlockingChecker)
+
+
+@implementer(IAuthenticator, IConversation)
+class Anonymous:
+    """
+    Method C{00}: nothing is exchanged and nobody is refused.  It has no state, so it is also
+    each of its conversations.
+    """
+
+    method: int = Method.NONE
+
+    _accepted = Step(0, outcome=Accepted(Identity("", Method.NONE)))
+
+    def conversation(self, client: IPAddress | None) -> IConversation:
+        """
+        Begin; see L{IAuthenticator.conversation}.
+        """
+        return self
+
+    def received(self, data: bytes) -> Step:
+        """
+        Accept.
+        """
+        return self._accepted
+
+    def close(self) -> None:
+        """
+        Nothing to release.
+        """
+
+
+def _octets(text: bytes | str) -> bytes:
+    """
+    Stored text is UTF-8 (R-1929-04).
+    """
+    return text.encode("utf-8") if isinstance(text, str) else text
+
+
+@implementer(IUsernamePassword)
+@attrs.frozen
+class UsernamePassword:
+    """
+    What a checker is asked about.  Unlike Twisted's own credentials these compare in constant
+    time, and do not show the password in C{repr}.
+    """
+
+    username: bytes
+    password: bytes = attrs.field(repr=False)
+
+    def checkPassword(self, password: bytes | str) -> bool:
+        """
+        Compare with the stored password.
+        """
+        return hmac.compare_digest(_octets(password), self.password)
+
+
+def withOctets(checker: ICredentialsChecker) -> ICredentialsChecker:
+    """
+    Mend what C{--auth memory:} makes: its user names are text, so that no user name that a
+    client sends would be found.
+
+    @return: a checker for the same users, or C{checker} itself if it is of another kind.
+    """
+    if type(checker) is not InMemoryUsernamePasswordDatabaseDontUse:
+        return checker
+    mended = InMemoryUsernamePasswordDatabaseDontUse()
+    for username, password in checker.users.items():
+        mended.addUser(_octets(username), _octets(password))
+    return mended
+
+
+def installedAuthenticators() -> Iterable[IAuthenticator]:
+    """
+    The authenticators that other packages have put into C{twisted/plugins}.
+    """
+    found: Iterable[IAuthenticator] = getPlugins(IAuthenticator)
+    return found
+
+
+@implementer(IAuthenticator)
+class PasswordAuthenticator:
+    """
+    Method C{02}, RFC 1929, over any C{twisted.cred} checker for
+    L{IUsernamePassword}.
+
+    A refusal is sent only after a delay that counts from the question, so that an unknown
+    user and a wrong password take the same time; see L{Throttle}.
+    """
+
+    method: int = Method.PASSWORD
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        checkers: Sequence[ICredentialsChecker],
+        failures: Failures = Failures(),
+        *,
+        running: int = 2,
+        waiting: int = 256,
+    ) -> None:
+        """
+        @param reactor: provides L{IReactorTime} and L{IReactorThreads}.
+
+        @param checkers: asked in this order until one knows the user.
+
+        @param failures: what a refusal costs the client.
+
+        @param running: how many checks run at a time in threads, if the checker provides
+            L{IBlockingChecker}.
+
+        @param waiting: how many more may wait for a thread; beyond that they fail.
+        """
+        self._reactor: IReactorTime = reactor
+        self._threads: IReactorThreads = reactor
+        self._checkers = tuple(checkers)
+        self._throttle = Throttle(reactor, failures)
+        self._turnstile = Turnstile(running, waiting)
+
+    def conversation(self, client: IPAddress | None) -> IConversation:
+        """
+        Begin; see L{IAuthenticator.conversation}.
+        """
+        return _PasswordConversation(self, client)
+
+    async def judge(self, credentials: Credentials, client: IPAddress | None) -> Accepted | Refused:
+        """
+        Find out whether these credentials are good, and take the time that it takes.
+
+        @return: the outcome.  Whatever goes wrong in a checker is a refusal.
+        """
+        username = credentials.username.decode("utf-8", "surrogateescape")
+        if self._throttle.exhausted(client):
+            return Refused("too many failures from this address", username)
+        began = self._reactor.seconds()
+        try:
+            avatar = await self._ask(UsernamePassword(credentials.username, credentials.password))
+        except (LoginFailed, Overloaded) as error:
+            reason = str(error) if isinstance(error, Overloaded) else "wrong user name or password"
+        else:
+            self._throttle.succeeded(client)
+            name = avatar if isinstance(avatar, str) else avatar.decode("utf-8", "surrogateescape")
+            return Accepted(Identity(name, self.method))
+        left = began + self._throttle.failed(client) - self._reactor.seconds()
+        if left > 0:
+            await _sleep(self._reactor, left)
+        return Refused(reason, username)
+
+    async def _ask(self, credentials: UsernamePassword) -> bytes | str:
+        """
+        Ask each checker.
+
+        @return: the avatar identifier of the first that accepts.
+
+        @raise LoginFailed: none does.
+        """
+        for checker in self._checkers:
+            try:
+                avatar: object = await self._requestAvatarId(checker, credentials)
+            except LoginFailed:
+                continue
+            except (CancelledError, Overloaded):
+                raise
+            except Exception:
+                self._log.failure("password checker {checker!r} failed", checker=checker)
+                continue
+            # Whoever is let in has a name: ANONYMOUS is a tuple.
+            if isinstance(avatar, (bytes, str)):
+                return avatar
+        raise UnauthorizedLogin()
+
+    def _requestAvatarId(
+        self, checker: ICredentialsChecker, credentials: UsernamePassword
+    ) -> Deferred[object]:
+        """
+        Ask one checker, in a thread if it blocks.
+        """
+        if not IBlockingChecker.providedBy(checker):
+            return maybeDeferred(checker.requestAvatarId, credentials)
+        return self._turnstile.run(
+            lambda: deferToThreadPool(
+                self._threads,
+                self._threads.getThreadPool(),
+                _resultOf,
+                checker,
+                credentials,
+            )
+        )
+
+
+def _resultOf(checker: ICredentialsChecker, credentials: UsernamePassword) -> object:
+    """
+    Call a blocking checker and take the result out of its Deferred, which has fired: there is
+    no reactor in this thread that could make it fire later.
+    """
+    outcome: list[object] = []
+    maybeDeferred(checker.requestAvatarId, credentials).addBoth(outcome.append)
+    if not outcome:
+        raise UnauthorizedLogin("a blocking checker did not answer")
+    if isinstance(outcome[0], Failure):
+        outcome[0].raiseException()
+    return outcome[0]
+
+
+def _sleep(clock: IReactorTime, seconds: float) -> Deferred[None]:
+    """
+    Fires after some time, unless it is cancelled.
+    """
+    waited: Deferred[None] = Deferred(lambda waited: call.cancel())
+    call = clock.callLater(seconds, waited.callback, None)
+    return waited
+
+
+@implementer(IConversation)
+class _PasswordConversation:
+    """
+    RFC 1929 with one client: one message, one answer.
+    """
+
+    def __init__(self, authenticator: PasswordAuthenticator, client: IPAddress | None) -> None:
+        self._authenticator = authenticator
+        self._client = client
+
+    def received(self, data: bytes) -> Step | Deferred[Step] | None:
+        """
+        Read the credentials and judge them; see L{IConversation.received}.
+        """
+        try:
+            message = Credentials.read(data)
+        except ProtocolError as error:
+            return Step(len(data), PasswordStatus(False).octets(), Refused(str(error)))
+        if message is None:
+            return None
+        credentials, consumed = message
+        judged = Deferred.fromCoroutine(self._authenticator.judge(credentials, self._client))
+        return judged.addCallback(_answer, consumed)
+
+    def close(self) -> None:
+        """
+        Nothing is kept.
+        """
+
+
+def _answer(outcome: Accepted | Refused, consumed: int) -> Step:
+    """
+    What RFC 1929 has the server say to an outcome.
+    """
+    status = PasswordStatus(isinstance(outcome, Accepted))
+    return Step(consumed, status.octets(), outcome)

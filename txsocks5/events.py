@@ -1,0 +1,190 @@
+"""
+Every log event: its name, its level, its text and its fields.
+
+An event is emitted through a L{twisted.logger.Logger}; it carries C{socks_event}
+with its name beside the fields listed here.  Text from strangers (user names, host
+names, reasons) is escaped and cut before it is logged; passwords and relayed data
+are never logged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import attrs
+from twisted.logger import Logger, LogLevel
+from constantly import NamedConstant
+
+__all__ = ["EVENTS", "Event", "escaped"]
+
+_MAX_TEXT = 255
+
+
+def escaped(text: str) -> str:
+    """
+    Make text from a stranger fit for a log: printable ASCII on one line, cut to 255
+    characters.
+    """
+    if len(text) > _MAX_TEXT:
+        text = text[:_MAX_TEXT] + "..."
+    if text.isascii() and text.isprintable():
+        return text
+    return text.encode("unicode_escape").decode("ascii")
+
+
+@attrs.frozen
+class Event:
+    """
+    A kind of log event.
+
+    @ivar name: what its C{socks_event} field says.
+
+    @ivar level: at which level it is logged.
+
+    @ivar format: its text.
+
+    @ivar fields: the names of its fields, and what each of them means.
+    """
+
+    name: str
+    level: NamedConstant
+    format: str
+    fields: Mapping[str, str] = attrs.field(converter=MappingProxyType)
+
+    def emit(self, log: Logger, **values: object) -> None:
+        """
+        Log this event.
+
+        @param values: the fields.  Text among them is escaped.
+        """
+        for key, value in values.items():
+            if isinstance(value, str):
+                values[key] = escaped(value)
+        log.emit(self.level, self.format, socks_event=self.name, **values)
+
+
+_SESSION = {"session": "a number that all events of one connection share"}
+
+listening = Event(
+    "listening",
+    LogLevel.info,
+    "SOCKS5 listening on {address}",
+    {"address": "host and port, or unix: and a path"},
+)
+
+ready = Event(
+    "ready",
+    LogLevel.info,
+    "SOCKS5 ready; try it: curl --proxy {url} https://example.com/",
+    {"url": "the address of the first listener, as curl takes it"},
+)
+
+opened = Event(
+    "opened",
+    LogLevel.info,
+    "session {session}: opened by {client}",
+    _SESSION | {"client": "address and port of the client, or unix"},
+)
+
+authenticated = Event(
+    "authenticated",
+    LogLevel.info,
+    "session {session}: user {user!r} by method {method}",
+    _SESSION | {"user": "the user's name; empty for nobody in particular", "method": "its number"},
+)
+
+unauthenticated = Event(
+    "unauthenticated",
+    LogLevel.info,
+    "session {session}: not authenticated: {reason} (user {user!r})",
+    _SESSION | {"user": "the user name that was claimed, if any", "reason": "why not"},
+)
+
+malformed = Event(
+    "malformed",
+    LogLevel.info,
+    "session {session}: protocol error: {reason}",
+    _SESSION | {"reason": "what was wrong with the client's octets"},
+)
+
+granted = Event(
+    "granted",
+    LogLevel.info,
+    "session {session}: {command} {destination}: granted ({reason}), reached {address}",
+    _SESSION
+    | {
+        "command": "CONNECT, BIND or UDP_ASSOCIATE",
+        "destination": "the destination as asked",
+        "reason": "the rule or default that allowed it",
+        "address": "the address and port that was connected to, that connected to a BIND "
+        "listener, or at which datagrams are taken",
+    },
+)
+
+refused = Event(
+    "refused",
+    LogLevel.info,
+    "session {session}: {command} {destination}: refused with REP {reply}: {reason}",
+    _SESSION
+    | {
+        "command": "CONNECT, BIND or UDP_ASSOCIATE; empty if the request could not be read",
+        "destination": "the destination as asked",
+        "reply": "the reply code",
+        "reason": "the rule or default that refused it, or what failed",
+    },
+)
+
+awaiting = Event(
+    "awaiting",
+    LogLevel.info,
+    "session {session}: BIND {destination}: waiting at {address}",
+    _SESSION | {"destination": "the expected peer", "address": "where the server listens"},
+)
+
+stranger = Event(
+    "stranger",
+    LogLevel.info,
+    "session {session}: BIND: turned away {peer}: {reason}",
+    _SESSION | {"peer": "who connected", "reason": "why it was not let in"},
+)
+
+closed = Event(
+    "closed",
+    LogLevel.info,
+    "session {session}: closed after {duration:.3f} s: {reason} "
+    "({fromClient} octets from the client, {toClient} to it, {dropped} datagrams dropped)",
+    _SESSION
+    | {
+        "duration": "seconds since it was opened",
+        "reason": "why it ended",
+        "fromClient": "octets of payload relayed from the client",
+        "toClient": "octets of payload relayed to the client",
+        "dropped": "datagrams of an association that were not relayed",
+    },
+)
+
+broken = Event(
+    "broken",
+    LogLevel.critical,
+    "session {session}: internal error, please report it: {log_failure}",
+    _SESSION | {"log_failure": "the failure, with its traceback"},
+)
+
+EVENTS = (
+    listening,
+    ready,
+    opened,
+    authenticated,
+    unauthenticated,
+    malformed,
+    granted,
+    refused,
+    awaiting,
+    stranger,
+    closed,
+    broken,
+)
+"""
+All events there are.
+"""

@@ -1,0 +1,367 @@
+"""
+Every place where this package can be bent, in one page.
+
+Each interface below can be provided by an object of yours and given to
+L{SOCKS5Factory <txsocks5.SOCKS5Factory>}.  An L{IAuthenticator} for a private
+method can also be found through C{twisted.plugin}.  The frozen classes are what
+is passed across these borders.  Nothing is implemented here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IProtocol,
+    IProtocolFactory,
+    IReactorPluggableNameResolver,
+    IReactorTCP,
+    IReactorThreads,
+    IReactorTime,
+    IReactorUDP,
+)
+from zope.interface import Attribute, Interface
+
+from .wire import Address, Command, IPAddress
+
+__all__ = [
+    "Accepted",
+    "IAuthenticator",
+    "IConversation",
+    "IDialer",
+    "IPolicy",
+    "IProtection",
+    "IRelayObserver",
+    "IRelayTap",
+    "IResolver",
+    "ISOCKSReactor",
+    "Identity",
+    "Question",
+    "Refused",
+    "Step",
+    "Verdict",
+]
+
+
+class ISOCKSReactor(
+    IReactorTCP,
+    IReactorUDP,
+    IReactorTime,
+    IReactorThreads,
+    IReactorPluggableNameResolver,
+):
+    """
+    What is used of a reactor, and why: TCP for CONNECT and BIND, UDP for UDP
+    ASSOCIATE, time for every deadline, threads for slow password checks, and the
+    name resolver for the names in requests.
+
+    Twisted's own reactors provide all of it without saying so by this name.
+    """
+
+
+@attrs.frozen
+class Identity:
+    """
+    Who a client has shown to be.
+
+    @ivar name: the user's name as the authenticator knows it; empty for nobody in
+        particular.  It never holds a secret.
+
+    @ivar method: the number of the method that was used.
+    """
+
+    name: str
+    method: int
+
+
+@attrs.frozen
+class Accepted:
+    """
+    The good end of a conversation.
+
+    @ivar identity: who the client is.
+
+    @ivar protection: how everything that follows is wrapped, or L{None} for not at
+        all.
+    """
+
+    identity: Identity
+    protection: IProtection | None = None
+
+
+@attrs.frozen
+class Refused:
+    """
+    The bad end of a conversation.
+
+    @ivar reason: why, for the log alone; the client is not told.
+
+    @ivar username: the user name that was claimed, for the log.
+    """
+
+    reason: str
+    username: str = ""
+
+
+@attrs.frozen
+class Step:
+    """
+    What a conversation says to what it has received.
+
+    @ivar consumed: how many of the octets it has taken.  The others are kept, for
+        its next step or for what follows the conversation.
+
+    @ivar send: octets for the client, sent in one write; empty for none.
+
+    @ivar outcome: L{Accepted} or L{Refused} if this is the end, L{None} if not.
+    """
+
+    consumed: int
+    send: bytes = b""
+    outcome: Accepted | Refused | None = None
+
+
+class IConversation(Interface):
+    """
+    One client's authentication.  It never sees the transport.
+    """
+
+    def received(data: bytes) -> Step | Deferred[Step] | None:
+        """
+        Hear what the client has sent.
+
+        This is called first when the method has been selected, even with no octets
+        at all, so that a method in which the server speaks first can do so; then
+        whenever more octets have come, until a step has an outcome.  While a
+        L{Deferred} has not fired it is not called.
+
+        @param data: all octets that no step has taken yet.
+
+        @return: a L{Step}; L{None} for "more octets, please"; or a Deferred that
+            fires with a L{Step}.  The Deferred is cancelled if the client leaves.
+
+        @raise ProtocolError: the octets are wrong and no answer is due: the
+            connection is closed.  A Deferred that fails does the same.
+        """
+
+    def close() -> None:
+        """
+        The conversation is over: its outcome has been heard, or the client has
+        left.  Called exactly once.
+        """
+
+
+class IAuthenticator(Interface):
+    """
+    An authentication method of RFC 1928 section 3.
+
+    Install a provider of this interface and of C{twisted.plugin.IPlugin} as a
+    module in C{twisted/plugins}, and C{twistd socks5} offers its method.
+    """
+
+    method: int = Attribute("The number of the method, 0 to 254; C{80} to C{FE} are private.")
+
+    def conversation(client: IPAddress | None) -> IConversation:
+        """
+        Begin with a client that has offered this method.
+
+        @param client: where it connects from; L{None} for a UNIX socket.
+        """
+
+
+class IProtection(Interface):
+    """
+    The encapsulation that an authentication method brings: RFC 1928 section 3
+    demands it for everything behind the conversation, datagrams included.
+    """
+
+    def wrap(data: bytes) -> bytes:
+        """
+        Encapsulate octets of the stream for the client.
+
+        @param data: what to send; a whole reply, or some of the relayed data.
+
+        @return: what goes onto the wire.
+        """
+
+    def unwrap(data: bytes) -> bytes:
+        """
+        Take in octets of the stream from the client, split anyhow.
+
+        @param data: what came from the wire.  An incomplete rest is kept by the
+            protection, which bounds it.
+
+        @return: as much as can be opened by now, perhaps nothing.
+
+        @raise ProtocolError: the octets cannot be trusted: both sides of the session
+            are aborted, and nothing of C{data} is relayed.
+        """
+
+    def finished() -> None:
+        """
+        The client's stream has ended.
+
+        @raise ProtocolError: it has ended in the midst of a message, which counts
+            as an abort and not as an end.
+        """
+
+    def wrapDatagram(data: bytes) -> bytes:
+        """
+        Encapsulate one datagram, header included, for the client.
+        """
+
+    def unwrapDatagram(data: bytes) -> bytes:
+        """
+        Open one datagram from the client.
+
+        @raise ProtocolError: it is not genuine; it is dropped and counted.
+        """
+
+    def close() -> None:
+        """
+        The session is over.  Called exactly once.
+        """
+
+
+@attrs.frozen
+class Question:
+    """
+    What policy is asked about.
+
+    @ivar identity: who asks.
+
+    @ivar client: where the client connects from; L{None} for a UNIX socket.
+
+    @ivar command: what is asked for.
+
+    @ivar destination: the destination as asked, by number or by name; for BIND the
+        expected peer.  L{None} where a UDP association itself is in question and
+        no datagram yet.
+    """
+
+    identity: Identity
+    client: IPAddress | None
+    command: Command
+    destination: Address | None
+
+
+@attrs.frozen
+class Verdict:
+    """
+    What policy says.
+
+    @ivar allowed: yes or no.
+
+    @ivar reason: the rule or default that decided, for the log.
+    """
+
+    allowed: bool
+    reason: str
+
+
+class IPolicy(Interface):
+    """
+    Who may do what.  All answers are given at once: these methods stand in the way
+    of every request and of every new destination of a datagram, and must not block.
+
+    What policy allows is still not reached if it is one of the server's own
+    listeners.
+    """
+
+    def judgeClient(client: IPAddress | None) -> Verdict:
+        """
+        May a client from here be served without authentication?  Only asked where
+        method C{00} would be selected.
+        """
+
+    def judgeRequest(question: Question) -> Verdict:
+        """
+        May this be asked for?  Asked once a request, and once for each destination of
+        a UDP association, before any name is resolved.
+        """
+
+    def judgeAddress(question: Question, address: IPAddress) -> Verdict:
+        """
+        May this address be reached?  Asked for every address that the name resolved
+        to, or for the one in the request, after C{judgeRequest} has allowed it; and
+        for the peer that connects to a BIND listener.
+
+        @param address: never an IPv4-mapped address.
+        """
+
+
+class IResolver(Interface):
+    """
+    Names to addresses.
+    """
+
+    def resolve(name: str) -> Deferred[Sequence[IPAddress]]:
+        """
+        Look up a name.
+
+        @param name: in lower case, without a trailing dot, never an address in text.
+
+        @return: a Deferred that fires with all addresses of both families in the
+            order of preference, at least one; or fails with L{NameNotResolved
+            <txsocks5.errors.NameNotResolved>} or L{Overloaded
+            <txsocks5.errors.Overloaded>}.  It can be cancelled.
+        """
+
+
+class IDialer(Interface):
+    """
+    An address to a connection.
+    """
+
+    def dial(address: Address, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        """
+        Connect.
+
+        @param address: a numeric address that policy has allowed.
+
+        @param factory: builds the protocol of the connection.  Its transport must
+            have C{abortConnection}.
+
+        @return: a Deferred that fires with that protocol once it is connected, or
+            fails with an error that L{replyCodeOf <txsocks5.errors.replyCodeOf>}
+            knows.  Cancelling it abandons the attempt.
+        """
+
+
+class IRelayTap(Interface):
+    """
+    One session's traffic, as it passes.
+    """
+
+    def passed(fromClient: bool, peer: Address, data: bytes) -> None:
+        """
+        Some octets of the stream, or the payload of one datagram, are on their way.
+
+        @param fromClient: whether the client sent them.
+
+        @param peer: the host on the other side of the proxy.
+        """
+
+    def ended(fromClient: int, toClient: int) -> None:
+        """
+        The session is over.  Called exactly once.
+
+        @param fromClient: octets of payload that the client sent.
+
+        @param toClient: octets of payload that were sent to the client.
+        """
+
+
+class IRelayObserver(Interface):
+    """
+    Looks on while data are relayed.
+    """
+
+    def began(question: Question) -> IRelayTap | None:
+        """
+        A session begins to relay.
+
+        @return: what is to see its data, or L{None} not to look.
+        """

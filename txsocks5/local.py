@@ -1,0 +1,100 @@
+"""
+The machine's own addresses and ports.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Callable
+from ipaddress import IPv4Address, ip_address
+from typing import TypeVar
+
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IAddress
+
+from .errors import Overloaded
+from .wire import Address, IPAddress, unmapped
+
+__all__ = ["addressOf", "isOwn", "openPort", "sourceTowards"]
+
+_T = TypeVar("_T")
+
+# How many ports of a configured range are tried before giving up.
+_ATTEMPTS = 64
+
+
+def addressOf(address: IAddress | None) -> Address | None:
+    """
+    Turn Twisted's address of a connection or port into ours.  A scope id is dropped, and
+    an IPv4-mapped address becomes the IPv4 one.
+
+    @return: the address, or L{None} if it is not one of the internet, as with a UNIX
+        socket.
+    """
+    host = getattr(address, "host", None)
+    port = getattr(address, "port", None)
+    if not isinstance(host, str) or not isinstance(port, int):
+        return None
+    try:
+        return Address(unmapped(ip_address(host.partition("%")[0])), port)
+    except ValueError:
+        return None
+
+
+def _family(address: IPAddress) -> socket.AddressFamily:
+    return socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
+
+
+def isOwn(address: IPAddress) -> bool:
+    """
+    Whether C{address} is one of this machine's: only those can be bound to.
+
+    @raise OSError: there is no socket to try it with, so it cannot be told.
+    """
+    with socket.socket(_family(address), socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((str(address), 0))
+        except OSError:
+            return False
+    return True
+
+
+def sourceTowards(address: IPAddress) -> IPAddress | None:
+    """
+    Which of its addresses the system would use towards C{address}.  No packet is sent.
+
+    @return: the address, or L{None} if no route leads there.
+
+    @raise OSError: there is no socket to try it with.
+    """
+    with socket.socket(_family(address), socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((str(address), 9))
+        except OSError:
+            return None
+        return unmapped(ip_address(probe.getsockname()[0].partition("%")[0]))
+
+
+def openPort(listen: Callable[[int], _T], ports: range | None) -> _T:
+    """
+    Listen on a port that is free.
+
+    @param listen: listens on a port, 0 for one of the system's choice.
+
+    @param ports: the ports to choose from, or L{None} for the system's choice.
+
+    @return: what C{listen} returned.
+
+    @raise Overloaded: no port of the range was found free.
+
+    @raise CannotListenError: from C{listen}, where the system chooses.
+    """
+    if ports is None:
+        return listen(0)
+    for port in random.sample(ports, min(_ATTEMPTS, len(ports))):
+        try:
+            return listen(port)
+        except CannotListenError:
+            continue
+    raise Overloaded(f"no free port found in {ports.start}-{ports.stop - 1}")

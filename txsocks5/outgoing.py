@@ -1,0 +1,382 @@
+"""
+The way out: names to addresses, addresses past policy, addresses to a connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
+from itertools import chain, zip_longest
+from typing import TypeVar
+
+import attrs
+from twisted.internet import address as twistedAddress
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IHostnameResolver,
+    IHostResolution,
+    IProtocol,
+    IProtocolFactory,
+    IReactorTCP,
+    IReactorTime,
+    IResolutionReceiver,
+    IStreamClientEndpoint,
+)
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from .config import Network, Timeouts, ofFamily
+from .errors import (
+    AddressTypeNotSupported,
+    ConnectFailed,
+    NameNotResolved,
+    NotAllowed,
+    TimedOut,
+)
+from .interfaces import IDialer, IPolicy, IResolver, Question, Verdict
+from .stream import TargetProtocol
+from .turnstile import Turnstile
+from .wire import Address, IPAddress, unmapped
+
+__all__ = ["Admitted", "Outgoing", "SystemResolver", "TCPDialer", "ordered", "race"]
+
+_T = TypeVar("_T")
+
+_STAGGER = 0.25
+"""
+Seconds until the next address is tried beside one that has not answered: RFC 8305's
+Connection Attempt Delay.
+"""
+
+
+@implementer(IResolutionReceiver)
+class _Receiver:
+    """
+    Collects what Twisted's resolver finds.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._addresses: dict[IPAddress, None] = {}
+        self.result: Deferred[Sequence[IPAddress]] = Deferred()
+
+    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
+        """
+        Nothing to do yet.
+        """
+
+    def addressResolved(self, address: IAddress) -> None:
+        """
+        Keep an address, unless it only means something together with an interface.
+        """
+        host = getattr(address, "host", "")
+        if "%" not in host:
+            self._addresses[unmapped(ip_address(host))] = None
+
+    def resolutionComplete(self) -> None:
+        """
+        Fire.
+        """
+        if self._addresses:
+            self.result.callback(tuple(self._addresses))
+        else:
+            self.result.errback(NameNotResolved(f"no address found for {self._name}"))
+
+
+@implementer(IResolver)
+class SystemResolver:
+    """
+    Asks the reactor's name resolver, which by default is the system's C{getaddrinfo} in a
+    thread: the hosts file, search lists and all.
+    """
+
+    def __init__(
+        self, resolver: IHostnameResolver, *, running: int = 8, waiting: int = 1024
+    ) -> None:
+        """
+        @param resolver: usually C{reactor.nameResolver}.
+
+        @param running: how many look-ups run at a time.  Each holds one of the reactor's
+            threads, of which there are 10 unless the application asks for more.
+
+        @param waiting: how many more may wait for their turn.
+        """
+        self._resolver = resolver
+        self._turnstile = Turnstile(running, waiting)
+
+    def resolve(self, name: str) -> Deferred[Sequence[IPAddress]]:
+        """
+        Look up a name; see L{IResolver.resolve}.
+        """
+
+        def lookUp() -> Deferred[Sequence[IPAddress]]:
+            receiver = _Receiver(name)
+            self._resolver.resolveHostName(
+                receiver, name, 0, (twistedAddress.IPv4Address, twistedAddress.IPv6Address)
+            )
+            return receiver.result
+
+        return self._turnstile.run(lookUp)
+
+
+@implementer(IDialer)
+class TCPDialer:
+    """
+    Connects directly.
+    """
+
+    def __init__(self, reactor: IReactorTCP, outgoing: tuple[IPAddress, ...] = ()) -> None:
+        """
+        @param outgoing: see L{Network.outgoing <txsocks5.config.Network.outgoing>}.
+        """
+        self._reactor = reactor
+        self._outgoing = outgoing
+
+    def dial(self, address: Address, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        """
+        Connect; see L{IDialer.dial}.  Time is limited by whoever calls, by cancelling.
+        """
+        host = address.host
+        assert not isinstance(host, str)
+        source = ofFamily(host.version, self._outgoing)
+        endpointClass = TCP4ClientEndpoint if host.version == 4 else TCP6ClientEndpoint
+        endpoint: IStreamClientEndpoint = endpointClass(
+            self._reactor,
+            str(host),
+            address.port,
+            timeout=None,
+            bindAddress=None if source is None else (str(source), 0),
+        )
+        return endpoint.connect(factory)
+
+
+def ordered(addresses: Sequence[IPAddress], prefer: str) -> list[IPAddress]:
+    """
+    Put addresses into the order in which to try them.
+
+    @param prefer: see L{Network.prefer <txsocks5.config.Network.prefer>}.
+
+    @return: them, each family in the order given; with C{happy-eyeballs} the families in
+        turn, IPv6 first (RFC 8305 section 4).  A family that is switched off is left out.
+    """
+    fours = [address for address in addresses if address.version == 4]
+    sixes = [address for address in addresses if address.version == 6]
+    if prefer == "ipv4":
+        return fours + sixes
+    if prefer == "ipv6":
+        return sixes + fours
+    if prefer == "ipv4-only":
+        return fours
+    if prefer == "ipv6-only":
+        return sixes
+    pairs = zip_longest(sixes, fours)
+    return [address for address in chain.from_iterable(pairs) if address is not None]
+
+
+def race(attempts: Sequence[Callable[[], Deferred[_T]]], clock: IReactorTime) -> Deferred[_T]:
+    """
+    Try several things in their order: the next begins when the one before has failed, or a
+    quarter of a second after it.  The first that succeeds wins, the others are cancelled
+    (RFC 8305 section 5).
+
+    @param attempts: at least one; each begins an attempt.
+
+    @return: a Deferred that fires with the winner's result, or fails with
+        L{ConnectFailed} when all have failed.  Cancelling it cancels all attempts.
+    """
+    return _Race(attempts, clock).result
+
+
+class _Race:
+    """
+    The state of a L{race}.
+    """
+
+    def __init__(self, attempts: Sequence[Callable[[], Deferred[_T]]], clock: IReactorTime) -> None:
+        self.result: Deferred[_T] = Deferred(lambda result: self._stop())
+        self._clock = clock
+        self._waiting = list(reversed(attempts))
+        self._running: list[Deferred[_T]] = []
+        self._errors: list[BaseException] = []
+        self._next: IDelayedCall | None = None
+        self._over = False
+        self._begin()
+
+    def _begin(self) -> None:
+        """
+        Begin the next attempt.
+        """
+        self._next = None
+        attempt = maybeDeferred(self._waiting.pop())
+        self._running.append(attempt)
+        if self._waiting:
+            self._next = self._clock.callLater(_STAGGER, self._begin)
+        attempt.addCallbacks(self._won, self._failed, errbackArgs=(attempt,))
+
+    def _stop(self) -> None:
+        """
+        End everything that is under way.
+        """
+        self._over = True
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+        for attempt in self._running:
+            attempt.cancel()
+
+    def _won(self, result: _T) -> None:
+        self._stop()
+        self.result.callback(result)
+
+    def _failed(self, reason: Failure, attempt: Deferred[_T]) -> None:
+        if self._over:
+            return
+        self._running.remove(attempt)
+        self._errors.append(reason.value)
+        if self._waiting:
+            if self._next is not None:
+                self._next.cancel()
+            self._begin()
+        elif not self._running:
+            self._over = True
+            self.result.errback(ConnectFailed(self._errors))
+
+
+@attrs.frozen
+class Admitted:
+    """
+    Where a request may go.
+
+    @ivar addresses: at least one, in the order in which to try them.
+
+    @ivar reason: what allowed the first of them.
+    """
+
+    addresses: Sequence[IPAddress]
+    reason: str
+
+
+class Outgoing:
+    """
+    Resolves once, asks policy about every address, and connects to those it admits, by
+    number (R-1928-33, S-06).
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        policy: IPolicy,
+        resolver: IResolver,
+        dialer: IDialer,
+        network: Network,
+        timeouts: Timeouts,
+    ) -> None:
+        self._clock = clock
+        self._policy = policy
+        self._resolver = resolver
+        self._dialer = dialer
+        self._network = network
+        self._timeouts = timeouts
+
+    def judge(self, question: Question) -> Verdict:
+        """
+        Ask policy about a request as it was made.
+
+        @return: the verdict, which is a yes.
+
+        @raise NotAllowed: it is a no.
+        """
+        verdict = self._policy.judgeRequest(question)
+        if not verdict.allowed:
+            raise NotAllowed(verdict.reason)
+        return verdict
+
+    def admit(self, question: Question, addresses: Sequence[IPAddress]) -> Admitted:
+        """
+        Ask policy about addresses.
+
+        @return: those that may be reached.
+
+        @raise AddressTypeNotSupported: all are of a family that is switched off.
+
+        @raise NotAllowed: policy admits none.
+        """
+        usable = ordered(addresses, self._network.prefer)
+        if not usable:
+            raise AddressTypeNotSupported("this address family is switched off")
+        verdicts = [(self._policy.judgeAddress(question, address), address) for address in usable]
+        allowed = [(verdict, address) for verdict, address in verdicts if verdict.allowed]
+        if not allowed:
+            raise NotAllowed(verdicts[0][0].reason)
+        return Admitted([address for _, address in allowed], allowed[0][0].reason)
+
+    async def find(self, question: Question) -> Admitted:
+        """
+        Judge a request, resolve its destination if that is a name, and judge the addresses.
+
+        @raise NotAllowed: policy says no to the request or to all of its addresses.
+
+        @raise AddressTypeNotSupported: see L{admit}.
+
+        @raise NameNotResolved: the name has no address, or not in time.
+
+        @raise Overloaded: too many names are being looked up.
+        """
+        self.judge(question)
+        assert question.destination is not None
+        host = question.destination.host
+        if not isinstance(host, str):
+            return self.admit(question, (host,))
+        looked = self._resolver.resolve(host)
+        if self._timeouts.connect:
+            looked.addTimeout(self._timeouts.connect, self._clock, _resolvingTooLong)
+        return self.admit(question, await looked)
+
+    async def connect(self, question: Question) -> tuple[TargetProtocol, str]:
+        """
+        Do what a CONNECT asks for.
+
+        @return: the connected protocol, and what allowed it.
+
+        @raise ConnectFailed: no admitted address could be connected to.
+
+        @raise TimedOut: resolving and connecting took too long.
+
+        @raise NotAllowed: see L{find}, for this and the other errors.
+        """
+        began = self._clock.seconds()
+        admitted = await self.find(question)
+        assert question.destination is not None
+        port = question.destination.port
+        attempts = [
+            self._attempt(Address(address, port)) for address in admitted.addresses
+        ]
+        dialled = attempts[0]() if len(attempts) == 1 else race(attempts, self._clock)
+        if self._timeouts.connect:
+            left = began + self._timeouts.connect - self._clock.seconds()
+            dialled.addTimeout(max(left, 0), self._clock, _connectingTooLong)
+        protocol = await dialled
+        assert isinstance(protocol, TargetProtocol)
+        return protocol, admitted.reason
+
+    def _attempt(self, address: Address) -> Callable[[], Deferred[IProtocol]]:
+        """
+        What begins an attempt to connect to C{address}.
+        """
+        return lambda: self._dialer.dial(address, _TARGETS)
+
+
+_TARGETS = Factory.forProtocol(TargetProtocol)
+_TARGETS.noisy = False
+
+
+def _resolvingTooLong(reason: object, seconds: float) -> None:
+    raise NameNotResolved(f"no answer from the resolver within {seconds:g} s")
+
+
+def _connectingTooLong(reason: object, seconds: float) -> None:
+    raise TimedOut(f"not connected within {seconds:g} s")

@@ -1,0 +1,138 @@
+"""
+What is allowed where no rules are given, and what never is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address
+
+from zope.interface import implementer
+
+from . import local
+from .interfaces import IPolicy, Question, Verdict
+from .networks import SETS, containing
+from .wire import Address, Command, IPAddress
+
+__all__ = ["DefaultPolicy", "SelfProtectingPolicy"]
+
+_LOCAL = Verdict(True, "default: local server")
+_AUTHENTICATED = Verdict(True, "default: authenticated user")
+_OPEN = Verdict(True, "default: open server")
+_UNAUTHENTICATED = Verdict(False, "default: an exposed server wants authentication")
+_NO_BIND = Verdict(False, "default: BIND at an exposed server only by rule")
+_OWN = Verdict(False, "default: the server's own address")
+_OWN_UNKNOWN = Verdict(False, "default: cannot tell whether it is the server's own address")
+_PUBLIC = Verdict(True, "default: public address")
+_FLOOR = {name: Verdict(False, f"default: {name} address at an exposed server") for name in SETS}
+
+
+@implementer(IPolicy)
+class DefaultPolicy:
+    """
+    The defaults.
+
+    I{Local} is a server whose clients are all on the same machine: every listener is on a
+    loopback address or a UNIX socket.  They may do what they could do without it, too.
+    Any other server is I{exposed}: it wants authentication, serves CONNECT and UDP
+    ASSOCIATE, and lets nobody reach the addresses that only the server can see: see
+    L{SETS <txsocks5.networks.SETS>} and the server's own.
+    """
+
+    def __init__(self, *, local: bool = False, open: bool = False) -> None:
+        """
+        @param local: whether the server is local.
+
+        @param open: whether an exposed server serves clients without authentication.
+        """
+        self._local = local
+        self._open = open
+
+    def judgeClient(self, client: IPAddress | None) -> Verdict:
+        """
+        Allowed at a local server, or an open one.
+        """
+        if self._local:
+            return _LOCAL
+        return _OPEN if self._open else _UNAUTHENTICATED
+
+    def judgeRequest(self, question: Question) -> Verdict:
+        """
+        Everything but BIND at an exposed server.
+        """
+        if self._local:
+            return _LOCAL
+        if question.command is Command.BIND:
+            return _NO_BIND
+        return _AUTHENTICATED if question.identity.name else _OPEN
+
+    def judgeAddress(self, question: Question, address: IPAddress) -> Verdict:
+        """
+        Everything at a local server; at an exposed one, public addresses.
+        """
+        if self._local:
+            return _LOCAL
+        name = containing(address)
+        if name is not None:
+            return _FLOOR[name]
+        try:
+            return _OWN if local.isOwn(address) else _PUBLIC
+        except OSError:
+            return _OWN_UNKNOWN
+
+
+@implementer(IPolicy)
+class SelfProtectingPolicy:
+    """
+    Stands in front of any policy and refuses the server's own listeners, which would only
+    make it talk to itself (S-18).
+    """
+
+    def __init__(self, policy: IPolicy, listeners: Iterable[Address]) -> None:
+        """
+        @param policy: decides the rest.
+
+        @param listeners: where the server listens; looked at anew for each question.
+        """
+        self._policy = policy
+        self._listeners = listeners
+
+    def judgeClient(self, client: IPAddress | None) -> Verdict:
+        """
+        As the policy says.
+        """
+        return self._policy.judgeClient(client)
+
+    def judgeRequest(self, question: Question) -> Verdict:
+        """
+        As the policy says.
+        """
+        return self._policy.judgeRequest(question)
+
+    def judgeAddress(self, question: Question, address: IPAddress) -> Verdict:
+        """
+        Not the server's own listeners; otherwise as the policy says.
+        """
+        if question.destination is not None and question.command is not Command.BIND:
+            for listener in self._listeners:
+                if listener.port == question.destination.port and _reaches(address, listener.host):
+                    return _OWN
+        return self._policy.judgeAddress(question, address)
+
+
+def _reaches(address: IPAddress, host: object) -> bool:
+    """
+    Whether connecting to C{address} reaches a listener at C{host}.
+    """
+    if address.is_unspecified:
+        # The system takes it for its own loopback address.
+        return True
+    if address == host:
+        return True
+    wildcard = getattr(host, "is_unspecified", False)
+    if not wildcard or (isinstance(host, IPv4Address) and address.version == 6):
+        return False
+    try:
+        return local.isOwn(address)
+    except OSError:
+        return True

@@ -1,0 +1,140 @@
+"""
+The life of a server: it begins to listen, and stops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from . import events, local
+from .server import SOCKS5Factory
+from .wire import Address
+
+__all__ = ["BACKLOG", "SOCKS5Service"]
+
+BACKLOG = 1024
+"""
+Connections that the system keeps until they are accepted, where an endpoint string does not say
+otherwise.  The system's own limit holds beside it.
+"""
+
+
+class SOCKS5Service(Service):
+    """
+    Listens for the clients of one factory.
+    """
+
+    name = "socks5"
+    _log = Logger()
+
+    def __init__(self, factory: SOCKS5Factory, listen: Sequence[str]) -> None:
+        """
+        @param factory: serves the clients; its reactor listens.
+
+        @param listen: Twisted server endpoint strings, C{tcp:1080:interface=127.0.0.1} say.
+        """
+        self._factory = factory
+        self._listen = tuple(listen)
+        self._ports: list[IListeningPort] = []
+        self._began = False
+
+    def privilegedStartService(self) -> None:
+        """
+        Listen while privileged ports can still be had.
+
+        @raise Exception: whatever keeps an endpoint from listening; then none of them listens.
+        """
+        super().privilegedStartService()
+        self._begin()
+
+    def startService(self) -> None:
+        """
+        Listen, if that has not been done.
+
+        @raise Exception: see L{privilegedStartService}.
+        """
+        self._begin()
+        super().startService()
+
+    def _begin(self) -> None:
+        """
+        Listen everywhere.
+        """
+        if self._began:
+            return
+        self._began = True
+        failures: list[Failure] = []
+        for description in self._listen:
+            endpoint = serverFromString(self._factory.reactor, _withBacklog(description))
+            endpoint.listen(self._factory).addCallbacks(self._listening, failures.append)
+        if failures:
+            self._stopListening()
+            self._began = False
+            failures[0].raiseException()
+        self._announce()
+
+    def _listening(self, port: IListeningPort) -> None:
+        """
+        One endpoint listens.
+        """
+        self._ports.append(port)
+        address = local.addressOf(port.getHost())
+        if address is not None:
+            self._factory.listeners.add(address)
+        events.listening.emit(self._log, address=_describe(port, address))
+
+    def _announce(self) -> None:
+        """
+        Say that all is in place, and how to see it work.
+        """
+        for port in self._ports:
+            address = local.addressOf(port.getHost())
+            if address is not None:
+                events.ready.emit(self._log, url=f"socks5h://{address}")
+                return
+
+    def _stopListening(self) -> Deferred[object]:
+        """
+        Close all ports.
+        """
+        ports, self._ports = self._ports, []
+        self._factory.listeners.clear()
+        return DeferredList([maybeDeferred(port.stopListening) for port in ports])
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Close the listeners, then the sessions.
+
+        @return: a Deferred that fires when nothing is left of either.
+        """
+        super().stopService()
+        self._began = False
+        stopped = self._stopListening()
+        return stopped.addCallback(lambda ignored: self._factory.stopSessions())
+
+
+def _describe(port: IListeningPort, address: Address | None) -> str:
+    """
+    Where a port listens, for the log.
+    """
+    if address is not None:
+        return str(address)
+    name = getattr(port.getHost(), "name", None)
+    return f"unix:{name.decode('utf-8', 'replace')}" if isinstance(name, bytes) else str(port)
+
+
+def _withBacklog(description: str) -> str:
+    """
+    Give an endpoint string our backlog, if it is of a kind that has one and does not set it.
+    """
+    kind = description.removeprefix("haproxy:").partition(":")[0]
+    if kind not in ("tcp", "tcp4", "tcp6", "ssl", "unix") or ":backlog=" in description:
+        return description
+    return f"{description}:backlog={BACKLOG}"

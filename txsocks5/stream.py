@@ -1,0 +1,318 @@
+"""
+One TCP connection of a session, seen from the relay.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol as TypingProtocol
+from typing import cast
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import (
+    IConsumer,
+    IHalfCloseableProtocol,
+    IPullProducer,
+    IPushProducer,
+    ISSLTransport,
+    ITCPTransport,
+    ITransport,
+)
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.tcp import Connection
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from .interfaces import IProtection
+
+__all__ = ["IStreamTransport", "Stream", "StreamListener", "TargetProtocol", "endedWell", "sendsAtOnce"]
+
+
+class IStreamTransport(ITransport, IConsumer, IPushProducer):
+    """
+    What is needed of a transport; every stream transport of Twisted has it.
+    """
+
+    def abortConnection() -> None:
+        """
+        Close at once, in a way that the peer cannot take for a regular end.
+        """
+
+    def loseWriteConnection() -> None:
+        """
+        Send what is buffered, then FIN.
+        """
+
+
+def sendsAtOnce(transport: ITransport) -> bool:
+    """
+    Whether C{transport} is nothing but a socket, so that octets can be given to the
+    kernel while they are being read.
+    """
+    return isinstance(transport, Connection) and not transport.TLS
+
+
+@implementer(IPushProducer, IPullProducer)
+class Stream:
+    """
+    The sending half of a connection, and the brake of its receiving half.
+
+    A plain socket is written to at once, in the call that brought the data: no turn
+    of the reactor in between, no buffer, one system call.  What the kernel does not
+    take goes through the transport, and until the transport has got rid of it the
+    stream is L{blocked}.  Other transports (TLS, a wrapper, a fake) are written to
+    as Twisted has it, and say themselves when they are full.
+
+    @ivar transport: the connection.
+
+    @ivar protection: what wraps all that is written, or L{None}.
+
+    @ivar blocked: there are octets that the peer has not taken; its owner is expected
+        not to bring more before L{drained} has been called.
+
+    @ivar drained: called when L{blocked} has become false.
+    """
+
+    def __init__(self, transport: ITransport) -> None:
+        self.transport = cast(IStreamTransport, transport)
+        self.protection: IProtection | None = None
+        self.blocked = False
+        self.drained = _nothing
+        self._socket = cast(Connection, transport) if sendsAtOnce(transport) else None
+        self._registering = False
+        self._readable = True
+        self._reading = True
+        self._ending = False
+        if self._socket is None:
+            self.transport.registerProducer(self, True)
+        if ITCPTransport.providedBy(transport):
+            # Every message of the server is a segment of its own (R-1928-02), and
+            # relayed data wait for nobody.
+            transport.setTcpNoDelay(True)
+            transport.setTcpKeepAlive(True)
+
+    def write(self, data: bytes) -> None:
+        """
+        Send octets, wrapped if there is a protection.
+        """
+        if self._ending:
+            return
+        if self.protection is not None:
+            data = self.protection.wrap(data)
+        socket = self._socket
+        if socket is None or self.blocked or not socket.connected:
+            self.transport.write(data)
+            return
+        sent = socket.writeSomeData(data)
+        if isinstance(sent, BaseException):
+            # The transport meets the same error at its next turn, and reports it in
+            # the regular way.
+            sent = 0
+        if sent < len(data):
+            self.transport.write(data[sent:] if sent else data)
+            self._awaitDrain()
+
+    def _awaitDrain(self) -> None:
+        """
+        Ask the transport to say when its buffer is empty, whatever it holds: it says
+        that to a pull producer only.
+        """
+        self.blocked = True
+        self._registering = True
+        self.transport.registerProducer(self, False)
+        self._registering = False
+
+    def pauseProducing(self) -> None:
+        """
+        The transport's buffer is full.
+        """
+        self.blocked = True
+
+    def resumeProducing(self) -> None:
+        """
+        The transport's buffer is empty.
+        """
+        if self._registering:
+            return
+        if self._socket is not None:
+            self.transport.unregisterProducer()
+        self.blocked = False
+        self.drained()
+
+    def stopProducing(self) -> None:
+        """
+        The transport is gone; its protocol hears of that by itself.
+        """
+        self._ending = True
+
+    def pauseReading(self) -> None:
+        """
+        Take no more octets from the peer for now.
+        """
+        if self._readable and self._reading:
+            self._reading = False
+            self.transport.pauseProducing()
+
+    def resumeReading(self) -> None:
+        """
+        Take octets from the peer again, unless there will not be any.
+        """
+        if self._readable and not self._reading:
+            self._reading = True
+            self.transport.resumeProducing()
+
+    def exhausted(self) -> None:
+        """
+        The peer has sent its last octet.  A transport that was made to read on would
+        find the same end again and again.
+        """
+        self._readable = False
+
+    def _beginToEnd(self) -> bool:
+        """
+        Let the transport flush without us.
+
+        @return: whether this is the first time.
+        """
+        if self._ending:
+            return False
+        self._ending = True
+        if self.blocked or self._socket is None:
+            self.transport.unregisterProducer()
+        return True
+
+    def finish(self) -> None:
+        """
+        Send FIN when everything has been sent; keep receiving.
+        """
+        if not self._beginToEnd():
+            return
+        # TLS has no half-close below its own: its close alert is what tells the peer
+        # that nothing follows, and until the peer answers it octets are still taken.
+        if ISSLTransport.providedBy(self.transport) or not hasattr(
+            self.transport, "loseWriteConnection"
+        ):
+            self.transport.loseConnection()
+        else:
+            self.transport.loseWriteConnection()
+
+    def close(self) -> None:
+        """
+        Close the connection when everything has been sent.
+        """
+        self._beginToEnd()
+        self._readable = False
+        self.transport.loseConnection()
+
+    def abort(self) -> None:
+        """
+        Close the connection at once, with a reset.
+        """
+        self._ending = True
+        self._readable = False
+        self.transport.abortConnection()
+
+
+def _nothing() -> None:
+    """
+    Nobody waits.
+    """
+
+
+class StreamListener(TypingProtocol):
+    """
+    Whoever hears what a L{TargetProtocol} receives.
+    """
+
+    def received(self, data: bytes) -> None:
+        """
+        Some octets have come.
+        """
+
+    def finished(self) -> None:
+        """
+        The peer has sent FIN.
+        """
+
+    def lost(self, reason: Failure) -> None:
+        """
+        The connection is gone.
+        """
+
+
+@implementer(IHalfCloseableProtocol)
+class TargetProtocol(Protocol):
+    """
+    The protocol of the connection on the far side of the proxy.  What it hears before
+    it has a listener is kept: a single read of octets at the most, as it stops reading
+    then.
+
+    @ivar stream: the connection's L{Stream}, from L{connectionMade} on.
+    """
+
+    stream: Stream
+    _listener: StreamListener | None = None
+    _early = b""
+    _finished = False
+    _lost: Failure | None = None
+
+    def connectionMade(self) -> None:
+        """
+        Prepare to send.
+        """
+        assert self.transport is not None
+        self.stream = Stream(self.transport)
+
+    def listen(self, listener: StreamListener) -> None:
+        """
+        Pass on what has been received, and all that will be.
+        """
+        self._listener = listener
+        if self._early:
+            early, self._early = self._early, b""
+            self.stream.resumeReading()
+            listener.received(early)
+        if self._finished:
+            listener.finished()
+        if self._lost is not None:
+            listener.lost(self._lost)
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Pass data on.
+        """
+        if self._listener is not None:
+            self._listener.received(data)
+        else:
+            self._early += data
+            self.stream.pauseReading()
+
+    def readConnectionLost(self) -> None:
+        """
+        Pass on that the peer has finished.
+        """
+        self.stream.exhausted()
+        if self._listener is not None:
+            self._listener.finished()
+        else:
+            self._finished = True
+
+    def writeConnectionLost(self) -> None:
+        """
+        Our FIN is on its way; nothing depends on it.
+        """
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """
+        Pass on that the connection is gone.
+        """
+        if self._listener is not None:
+            self._listener.lost(reason)
+        else:
+            self._lost = reason
+
+
+def endedWell(reason: Failure) -> bool:
+    """
+    Whether a connection ended with everything delivered.
+    """
+    return reason.check(ConnectionDone) is not None

@@ -1,0 +1,135 @@
+"""
+C{twistd socks5}.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.strcred import AuthOptionMixin
+from twisted.python import usage
+
+from .auth import Anonymous, PasswordAuthenticator, installedAuthenticators, withOctets
+from .config import Network
+from .exposure import isLocal
+from .interfaces import IAuthenticator
+from .outgoing import SystemResolver
+from .policy import DefaultPolicy
+from .server import SOCKS5Factory
+from .service import SOCKS5Service
+from .wire import IPAddress, unmapped
+
+__all__ = ["Options", "makeService"]
+
+_LOOK_UPS = 64
+_OTHER_THREADS = 8
+
+
+class Options(usage.Options, AuthOptionMixin):
+    """
+    The command line.
+    """
+
+    supportedInterfaces = (IUsernamePassword,)
+
+    synopsis = "[-n] socks5 [options]"
+    longdesc = (
+        "A SOCKS5 proxy: CONNECT, BIND and UDP ASSOCIATE.  Without options it serves the "
+        "programs of this machine, on 127.0.0.1 port 1080.  Whoever can be reached from other "
+        "machines has to say how clients authenticate."
+    )
+
+    optFlags = [
+        [
+            "open",
+            None,
+            "Serve clients from other machines without authentication.  Anybody who can reach the "
+            "proxy can then use it.",
+        ]
+    ]
+
+    def __init__(self) -> None:
+        usage.Options.__init__(self)
+        self["listen"] = []
+        self["advertise"] = []
+
+    def opt_listen(self, endpoint: str) -> None:
+        """
+        Where to take clients: a Twisted server endpoint string, such as tcp:1080 or
+        unix:/run/socks.sock.  Can be repeated.  [default: tcp:1080:interface=127.0.0.1]
+        """
+        self["listen"].append(endpoint)
+
+    opt_l = opt_listen
+
+    def opt_advertise(self, address: str) -> None:
+        """
+        The address to tell clients for BIND and UDP, where they reach the proxy by another than
+        its own (NAT).  Can be given twice, for IPv4 and IPv6.
+        """
+        try:
+            self["advertise"].append(unmapped(ip_address(address)))
+        except ValueError:
+            raise usage.UsageError(
+                f"--advertise: {address!r} is not an IPv4 or IPv6 address"
+            ) from None
+
+    def postOptions(self) -> None:
+        """
+        Judge the whole, before anything is started.
+
+        @raise UsageError: the options make no sense, or would make an open proxy.
+        """
+        if not self["listen"]:
+            self["listen"].append("tcp:1080:interface=127.0.0.1")
+        advertised: list[IPAddress] = self["advertise"]
+        if len({address.version for address in advertised}) < len(advertised):
+            raise usage.UsageError("--advertise: more than one address of a family")
+        for address in advertised:
+            if address.is_unspecified:
+                raise usage.UsageError(f"--advertise: clients cannot reach {address}")
+        self["local"] = all([self._isLocal(endpoint) for endpoint in self["listen"]])
+        self["authenticated"] = bool(self.get("credCheckers")) or bool(
+            list(installedAuthenticators())
+        )
+        if not (self["local"] or self["authenticated"] or self["open"]):
+            raise usage.UsageError(
+                "other machines could use this proxy without authentication: give --auth, or "
+                "listen on a loopback address, or say --open if that is what you want"
+            )
+
+    @staticmethod
+    def _isLocal(endpoint: str) -> bool:
+        try:
+            return isLocal(endpoint)
+        except Exception as error:
+            raise usage.UsageError(f"--listen: {endpoint!r} cannot be used: {error}") from None
+
+
+def makeService(options: Options) -> IService:
+    """
+    Make the service that C{twistd} runs.
+    """
+    from twisted.internet import reactor
+
+    # Look-ups of names block a thread each, perhaps for long; checking passwords must not have to
+    # wait for them.
+    threads: Any = reactor
+    threads.suggestThreadPoolSize(_LOOK_UPS + _OTHER_THREADS)
+    authenticators: list[IAuthenticator] = list(installedAuthenticators())
+    checkers = [withOctets(checker) for checker in options.get("credCheckers", [])]
+    if checkers:
+        authenticators.append(PasswordAuthenticator(reactor, checkers))
+    network = Network(advertise=tuple(options["advertise"]))
+    factory = SOCKS5Factory(
+        reactor,
+        authenticators=authenticators or [Anonymous()],
+        policy=DefaultPolicy(local=options["local"], open=bool(options["open"])),
+        resolver=SystemResolver(threads.nameResolver, running=_LOOK_UPS),
+        network=network,
+    )
+    service: IService = SOCKS5Service(factory, options["listen"])
+    return service
