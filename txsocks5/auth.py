@@ -151,7 +151,7 @@ class PasswordAuthenticator:
         self,
         reactor: Any,
         checkers: Sequence[ICredentialsChecker],
-        failures: Failures = Failures(),
+        failures: Failures | None = None,
         *,
         running: int = 2,
         waiting: int = 256,
@@ -171,7 +171,7 @@ class PasswordAuthenticator:
         self._reactor: IReactorTime = reactor
         self._threads: IReactorThreads = reactor
         self._checkers = tuple(checkers)
-        self._throttle = Throttle(reactor, failures)
+        self._throttle = Throttle(reactor, failures or Failures())
         self._turnstile = Turnstile(running, waiting)
 
     def conversation(self, client: IPAddress | None) -> IConversation:

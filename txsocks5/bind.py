@@ -5,6 +5,7 @@ BIND: waiting for a peer, RFC 1928 section 6.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTime
@@ -98,7 +99,12 @@ class Listener:
     """
 
     def __init__(
-        self, port: IListeningPort, door: _Door, bound: Address, reason: str, clock: IReactorTime,
+        self,
+        port: IListeningPort,
+        door: _Door,
+        bound: Address,
+        reason: str,
+        clock: IReactorTime,
         timeout: float,
     ) -> None:
         self.bound = bound
@@ -179,7 +185,7 @@ class Binder:
             verdict = self._policy.judgeAddress(question, peer)
             return None if verdict.allowed else verdict.reason
 
-        door = _Door(judge, turnedAway)
+        door: Any = _Door(judge, turnedAway)
         # Bound to the one address that the peer is to be told (R-1928-56).
         port = local.openPort(
             lambda number: self._reactor.listenTCP(

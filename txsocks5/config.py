@@ -123,6 +123,6 @@ class Timeouts:
     idle: float = 0
     halfClosed: float = 300
     udpIdle: float = 300
-    linger: float = attrs.field(default=3, validator=attrs.validators.and_(
-        attrs.validators.gt(0), attrs.validators.lt(10)
-    ))
+    linger: float = attrs.field(
+        default=3, validator=attrs.validators.and_(attrs.validators.gt(0), attrs.validators.lt(10))
+    )

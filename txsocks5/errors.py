@@ -215,8 +215,8 @@ def replyCodeOf(error: BaseException) -> ReplyCode:
     number = error.osError if isinstance(error, ConnectError) else None
     if isinstance(error, OSError):
         number = error.errno
-    return _BY_ERRNO.get(number, ReplyCode.GENERAL_FAILURE) if number else (
-        ReplyCode.GENERAL_FAILURE
+    return (
+        _BY_ERRNO.get(number, ReplyCode.GENERAL_FAILURE) if number else (ReplyCode.GENERAL_FAILURE)
     )
 
 

@@ -10,13 +10,12 @@ are never logged.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
+from typing import Any, Protocol
 
 import attrs
 from twisted.logger import Logger, LogLevel
-from constantly import NamedConstant
 
-__all__ = ["EVENTS", "Event", "escaped"]
+__all__ = ["EVENTS", "Emitter", "Event", "escaped"]
 
 _MAX_TEXT = 255
 
@@ -48,9 +47,9 @@ class Event:
     """
 
     name: str
-    level: NamedConstant
+    level: Any
     format: str
-    fields: Mapping[str, str] = attrs.field(converter=MappingProxyType)
+    fields: Mapping[str, str]
 
     def emit(self, log: Logger, **values: object) -> None:
         """
@@ -64,7 +63,18 @@ class Event:
         log.emit(self.level, self.format, socks_event=self.name, **values)
 
 
-_SESSION = {"session": "a number that all events of one connection share"}
+class Emitter(Protocol):
+    """
+    Logs events of one session.
+    """
+
+    def __call__(self, event: Event, **fields: object) -> None:
+        """
+        Log C{event}.
+        """
+
+
+_SESSION: dict[str, str] = {"session": "a number that all events of one connection share"}
 
 listening = Event(
     "listening",

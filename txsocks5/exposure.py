@@ -9,37 +9,25 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, cast
 
-from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import (
-    IListeningPort,
-    IReactorSocket,
-    IReactorSSL,
-    IReactorTCP,
-    IReactorUNIX,
-    IStreamServerEndpoint,
-)
 from twisted.internet.protocol import Factory
 from twisted.python.systemd import ListenFDs
-from zope.interface import implementer
 
 __all__ = ["isLocal"]
 
 
 class _NoPort:
     """
-    What a L{_Listener} returns instead of a port.
+    What a L{_Recorder} returns instead of a port.
     """
 
 
-@implementer(IReactorTCP, IReactorSSL, IReactorUNIX)
 class _Recorder:
     """
-    A reactor that only writes down where it is asked to listen.
+    What an endpoint takes for a reactor; it only writes down where it is asked to listen.
 
     @ivar local: for each listener, whether only this machine can reach it.
     """
@@ -47,9 +35,7 @@ class _Recorder:
     def __init__(self) -> None:
         self.local: list[bool] = []
 
-    def listenTCP(
-        self, port: int, factory: object, backlog: int = 50, interface: str = ""
-    ) -> Any:
+    def listenTCP(self, port: int, factory: object, backlog: int = 50, interface: str = "") -> Any:
         """
         Note an interface.
         """
@@ -115,6 +101,6 @@ def isLocal(description: str) -> bool:
     if description.removeprefix("haproxy:").startswith("systemd:"):
         return _inheritedAreLocal()
     recorder = _Recorder()
-    endpoint = serverFromString(recorder, description)
+    endpoint = serverFromString(cast(Any, recorder), description)
     endpoint.listen(Factory()).addErrback(lambda reason: None)
     return bool(recorder.local) and all(recorder.local)

@@ -24,8 +24,11 @@ class Linger:
         self._stream = stream
         self._left = _MAX_DISCARDED
         stream.drained = _nothing
-        stream.resumeReading()
-        stream.finish()
+        if stream.readable:
+            stream.resumeReading()
+            stream.finish()
+        else:
+            stream.close()
         self._deadline = clock.callLater(seconds, stream.abort)
 
     def received(self, data: bytes) -> None:

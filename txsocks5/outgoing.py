@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from itertools import chain, zip_longest
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 import attrs
 from twisted.internet import address as twistedAddress
@@ -143,7 +143,8 @@ class TCPDialer:
         host = address.host
         assert not isinstance(host, str)
         source = ofFamily(host.version, self._outgoing)
-        endpointClass = TCP4ClientEndpoint if host.version == 4 else TCP6ClientEndpoint
+        # No time-out of its own: the annotation leaves out that there can be none.
+        endpointClass: Any = TCP4ClientEndpoint if host.version == 4 else TCP6ClientEndpoint
         endpoint: IStreamClientEndpoint = endpointClass(
             self._reactor,
             str(host),
@@ -163,8 +164,8 @@ def ordered(addresses: Sequence[IPAddress], prefer: str) -> list[IPAddress]:
     @return: them, each family in the order given; with C{happy-eyeballs} the families in
         turn, IPv6 first (RFC 8305 section 4).  A family that is switched off is left out.
     """
-    fours = [address for address in addresses if address.version == 4]
-    sixes = [address for address in addresses if address.version == 6]
+    fours: list[IPAddress] = [address for address in addresses if address.version == 4]
+    sixes: list[IPAddress] = [address for address in addresses if address.version == 6]
     if prefer == "ipv4":
         return fours + sixes
     if prefer == "ipv6":
@@ -191,7 +192,7 @@ def race(attempts: Sequence[Callable[[], Deferred[_T]]], clock: IReactorTime) ->
     return _Race(attempts, clock).result
 
 
-class _Race:
+class _Race(Generic[_T]):
     """
     The state of a L{race}.
     """
@@ -236,6 +237,7 @@ class _Race:
         if self._over:
             return
         self._running.remove(attempt)
+        assert reason.value is not None
         self._errors.append(reason.value)
         if self._waiting:
             if self._next is not None:
@@ -352,9 +354,7 @@ class Outgoing:
         admitted = await self.find(question)
         assert question.destination is not None
         port = question.destination.port
-        attempts = [
-            self._attempt(Address(address, port)) for address in admitted.addresses
-        ]
+        attempts = [self._attempt(Address(address, port)) for address in admitted.addresses]
         dialled = attempts[0]() if len(attempts) == 1 else race(attempts, self._clock)
         if self._timeouts.connect:
             left = began + self._timeouts.connect - self._clock.seconds()

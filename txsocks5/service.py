@@ -5,6 +5,7 @@ The life of a server: it begins to listen, and stops.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
@@ -51,7 +52,7 @@ class SOCKS5Service(Service):
 
         @raise Exception: whatever keeps an endpoint from listening; then none of them listens.
         """
-        super().privilegedStartService()
+        Service.privilegedStartService(self)
         self._begin()
 
     def startService(self) -> None:
@@ -61,7 +62,7 @@ class SOCKS5Service(Service):
         @raise Exception: see L{privilegedStartService}.
         """
         self._begin()
-        super().startService()
+        Service.startService(self)
 
     def _begin(self) -> None:
         """
@@ -100,7 +101,7 @@ class SOCKS5Service(Service):
                 events.ready.emit(self._log, url=f"socks5h://{address}")
                 return
 
-    def _stopListening(self) -> Deferred[object]:
+    def _stopListening(self) -> Deferred[Any]:
         """
         Close all ports.
         """
@@ -114,7 +115,7 @@ class SOCKS5Service(Service):
 
         @return: a Deferred that fires when nothing is left of either.
         """
-        super().stopService()
+        Service.stopService(self)
         self._began = False
         stopped = self._stopListening()
         return stopped.addCallback(lambda ignored: self._factory.stopSessions())

@@ -24,7 +24,14 @@ from zope.interface import implementer
 
 from .interfaces import IProtection
 
-__all__ = ["IStreamTransport", "Stream", "StreamListener", "TargetProtocol", "endedWell", "sendsAtOnce"]
+__all__ = [
+    "IStreamTransport",
+    "Stream",
+    "StreamListener",
+    "TargetProtocol",
+    "endedWell",
+    "sendsAtOnce",
+]
 
 
 class IStreamTransport(ITransport, IConsumer, IPushProducer):
@@ -69,6 +76,8 @@ class Stream:
     @ivar blocked: there are octets that the peer has not taken; its owner is expected
         not to bring more before L{drained} has been called.
 
+    @ivar readable: more may come from the peer.
+
     @ivar drained: called when L{blocked} has become false.
     """
 
@@ -79,7 +88,7 @@ class Stream:
         self.drained = _nothing
         self._socket = cast(Connection, transport) if sendsAtOnce(transport) else None
         self._registering = False
-        self._readable = True
+        self.readable = True
         self._reading = True
         self._ending = False
         if self._socket is None:
@@ -148,7 +157,7 @@ class Stream:
         """
         Take no more octets from the peer for now.
         """
-        if self._readable and self._reading:
+        if self.readable and self._reading:
             self._reading = False
             self.transport.pauseProducing()
 
@@ -156,7 +165,7 @@ class Stream:
         """
         Take octets from the peer again, unless there will not be any.
         """
-        if self._readable and not self._reading:
+        if self.readable and not self._reading:
             self._reading = True
             self.transport.resumeProducing()
 
@@ -165,7 +174,7 @@ class Stream:
         The peer has sent its last octet.  A transport that was made to read on would
         find the same end again and again.
         """
-        self._readable = False
+        self.readable = False
 
     def _beginToEnd(self) -> bool:
         """
@@ -200,7 +209,7 @@ class Stream:
         Close the connection when everything has been sent.
         """
         self._beginToEnd()
-        self._readable = False
+        self.readable = False
         self.transport.loseConnection()
 
     def abort(self) -> None:
@@ -208,7 +217,7 @@ class Stream:
         Close the connection at once, with a reset.
         """
         self._ending = True
-        self._readable = False
+        self.readable = False
         self.transport.abortConnection()
 
 

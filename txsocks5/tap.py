@@ -5,7 +5,7 @@ C{twistd socks5}.
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.application.service import IService
 from twisted.cred.credentials import IUsernamePassword
@@ -42,7 +42,7 @@ class Options(usage.Options, AuthOptionMixin):
         "machines has to say how clients authenticate."
     )
 
-    optFlags = [
+    optFlags: ClassVar = [
         [
             "open",
             None,
@@ -91,7 +91,8 @@ class Options(usage.Options, AuthOptionMixin):
         for address in advertised:
             if address.is_unspecified:
                 raise usage.UsageError(f"--advertise: clients cannot reach {address}")
-        self["local"] = all([self._isLocal(endpoint) for endpoint in self["listen"]])
+        local = [self._isLocal(endpoint) for endpoint in self["listen"]]
+        self["local"] = all(local)
         self["authenticated"] = bool(self.get("credCheckers")) or bool(
             list(installedAuthenticators())
         )

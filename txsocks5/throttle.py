@@ -94,7 +94,10 @@ class Throttle:
         if self._failures.limit and len(source.times) > self._failures.limit:
             source.times.popleft()
         source.row += 1
-        return min(self._failures.delay * 2.0 ** min(source.row - 1, 30), max(_MAX_DELAY, self._failures.delay))
+        return min(
+            self._failures.delay * 2.0 ** min(source.row - 1, 30),
+            max(_MAX_DELAY, self._failures.delay),
+        )
 
     def succeeded(self, client: IPAddress | None) -> None:
         """

@@ -132,7 +132,9 @@ class Address:
     port: int
 
     @classmethod
-    def read(cls, data: bytes, start: int = 0, *, loose: bool = False) -> tuple[Address, int] | None:
+    def read(
+        cls, data: bytes, start: int = 0, *, loose: bool = False
+    ) -> tuple[Address, int] | None:
         """
         Read an address.
 

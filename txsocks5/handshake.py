@@ -1,0 +1,241 @@
+"""
+Reading what a client says, up to its request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from . import events
+from .config import Network
+from .errors import ProtocolError
+from .events import Emitter
+from .interfaces import Accepted, IConversation, Refused, Step
+from .session import Session
+from .stream import Stream
+from .wire import Greeting, Request
+
+__all__ = ["Handshake"]
+
+_MAX_AHEAD = 64 * 1024
+"""
+Octets that a client may send ahead of what the server is ready for; then it is not read.
+"""
+
+_MAX_MESSAGE = 65539
+"""
+The longest message of any method's conversation: RFC 1961's frames.
+"""
+
+
+class Handshake:
+    """
+    Keeps the octets that have come, reads from them what the session waits for, and tells it.
+    What stands behind the request stays here until somebody L{takes <takeAhead>} it.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        stream: Stream,
+        network: Network,
+        emit: Emitter,
+        reopen: Callable[[bytes], None],
+    ) -> None:
+        """
+        @param session: hears what was read.
+
+        @param stream: the client's; a conversation's answers go there.
+
+        @param emit: logs for this session.
+
+        @param reopen: takes octets that came before the protection that they are wrapped in was
+            agreed on.
+        """
+        self._session = session
+        self._stream = stream
+        self._network = network
+        self._emit = emit
+        self._reopen = reopen
+        self._ahead = b""
+        # What reads the next message, or None while no message is due.
+        self._read: Callable[[], bool] | None = self._readGreeting
+        self._finished = False
+        self._requested = False
+        self._conversation: IConversation | None = None
+        self._step: Deferred[None] | None = None
+
+    def received(self, data: bytes) -> None:
+        """
+        Octets have come.
+        """
+        self._ahead += data
+        self._advance()
+
+    def finished(self) -> None:
+        """
+        The client has sent FIN.
+        """
+        self._finished = True
+        if self._requested:
+            self._session.clientFinished()
+        else:
+            self._advance()
+
+    def converse(self, conversation: IConversation) -> None:
+        """
+        A method has been selected: let this conversation read on.
+        """
+        self._conversation = conversation
+        self._read = self._converse
+
+    def awaitRequest(self) -> None:
+        """
+        The client is known: read its request.
+        """
+        self._read = self._readRequest
+
+    def takeAhead(self) -> bytes:
+        """
+        Give away what has been received and not read.
+        """
+        ahead, self._ahead = self._ahead, b""
+        return ahead
+
+    def stop(self) -> None:
+        """
+        Nothing that has come, or will come, means anything (S-24).
+        """
+        self._read = None
+        self._ahead = b""
+        step, self._step = self._step, None
+        if step is not None:
+            step.cancel()
+        conversation, self._conversation = self._conversation, None
+        if conversation is not None:
+            conversation.close()
+
+    def _advance(self) -> None:
+        """
+        Read as many messages as there are.
+        """
+        while self._read is not None and self._read():
+            pass
+        if self._read is None:
+            if len(self._ahead) >= _MAX_AHEAD:
+                self._stream.pauseReading()
+        elif self._finished:
+            self._session.truncated()
+
+    def _readGreeting(self) -> bool:
+        """
+        Read the greeting.
+
+        @return: whether to look for another message; likewise in the other readers.
+        """
+        try:
+            message = Greeting.read(self._ahead)
+        except ProtocolError as error:
+            return self._malformed(error)
+        if message is None:
+            return False
+        greeting, consumed = message
+        self._ahead = self._ahead[consumed:]
+        self._session.greeted(greeting)
+        return True
+
+    def _converse(self) -> bool:
+        """
+        Let the conversation read.
+        """
+        assert self._conversation is not None
+        try:
+            step = self._conversation.received(self._ahead)
+        except ProtocolError as error:
+            return self._malformed(error)
+        except Exception:
+            self._conversationFailed(Failure())
+            return False
+        if step is None:
+            if len(self._ahead) > _MAX_MESSAGE:
+                return self._malformed(ProtocolError("a message of the method is too long"))
+            return False
+        if not isinstance(step, Deferred):
+            return self._take(step)
+        # Nothing is read before it fires.
+        self._read = None
+        self._step = step.addCallbacks(self._resume, self._conversationFailed)
+        return False
+
+    def _resume(self, step: Step) -> None:
+        """
+        The conversation has made up its mind.
+        """
+        self._step = None
+        self._read = self._converse
+        self._stream.resumeReading()
+        if self._take(step) or self._finished:
+            self._advance()
+
+    def _take(self, step: Step) -> bool:
+        """
+        Do what the conversation says.
+        """
+        self._ahead = self._ahead[step.consumed :]
+        if step.send:
+            self._stream.write(step.send)
+        outcome = step.outcome
+        if isinstance(outcome, Refused):
+            self._emit(events.unauthenticated, reason=outcome.reason, user=outcome.username)
+            self._session.refused(outcome)
+            return False
+        if not isinstance(outcome, Accepted):
+            return bool(step.consumed and self._ahead)
+        self._session.accepted(outcome)
+        if outcome.protection is None:
+            return True
+        self._reopen(self.takeAhead())
+        return False
+
+    def _readRequest(self) -> bool:
+        """
+        Read the request.
+        """
+        network = self._network
+        try:
+            message = Request.read(self._ahead, commands=network.commands, strict=network.strict)
+        except ProtocolError as error:
+            self._session.malformed(error)
+            return False
+        if message is None:
+            return False
+        request, consumed = message
+        self._ahead = self._ahead[consumed:]
+        self._read = None
+        self._requested = True
+        self._session.requested(request)
+        if self._finished:
+            self._session.clientFinished()
+        return False
+
+    def _conversationFailed(self, reason: Failure) -> None:
+        """
+        The conversation has failed: refuse the client without a word.
+        """
+        self._step = None
+        if reason.check(CancelledError):
+            return
+        if reason.check(ProtocolError) is None:
+            self._emit(events.broken, log_failure=reason)
+        self._malformed(ProtocolError("the method's conversation failed"))
+
+    def _malformed(self, error: ProtocolError) -> bool:
+        """
+        The client does not speak the protocol.
+        """
+        self._emit(events.malformed, reason=str(error))
+        self._session.malformed(error)
+        return False
