@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from twisted.internet.interfaces import IReactorTime
 
-from .stream import Stream
+from .stream import Stream, nothing
 
 __all__ = ["Linger"]
 
@@ -23,7 +23,7 @@ class Linger:
     def __init__(self, stream: Stream, clock: IReactorTime, seconds: float) -> None:
         self._stream = stream
         self._left = _MAX_DISCARDED
-        stream.drained = _nothing
+        stream.drained = nothing
         if stream.readable:
             stream.resumeReading()
             stream.finish()
@@ -51,9 +51,3 @@ class Linger:
         """
         if self._deadline.active():
             self._deadline.cancel()
-
-
-def _nothing() -> None:
-    """
-    Nobody waits for the stream to drain.
-    """

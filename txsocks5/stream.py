@@ -85,7 +85,7 @@ class Stream:
         self.transport = cast(IStreamTransport, transport)
         self.protection: IProtection | None = None
         self.blocked = False
-        self.drained = _nothing
+        self.drained = nothing
         self._socket = cast(Connection, transport) if sendsAtOnce(transport) else None
         self._registering = False
         self.readable = True
@@ -221,7 +221,7 @@ class Stream:
         self.transport.abortConnection()
 
 
-def _nothing() -> None:
+def nothing() -> None:
     """
     Nobody waits.
     """
