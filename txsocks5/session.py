@@ -152,7 +152,7 @@ class Session(Protocol):
 
     def failed(self, error: BaseException) -> None:
         """
-        The command cannot be done.
+        The command cannot be done; or it has been, but the relay for it cannot begin.
         """
 
     def relayed(self, reason: str) -> None:
@@ -276,7 +276,6 @@ def _makeMachine() -> Callable[[Core], Session]:
     Ended.upon(Session.lost).loop().returns(None)
     for state in serving:
         state.upon(Session.expired).loop().returns(None)
-    Relaying.upon(Session.failed).loop().returns(None)
 
     @pep614(Greeting_.upon(Session.greeted).loop())
     def greeted(session: Session, core: Core, greeting: Greeting) -> None:
@@ -359,6 +358,11 @@ def _makeMachine() -> Callable[[Core], Session]:
     @pep614(Relaying.upon(Session.clientFinished).loop())
     def finishedWhileRelaying(session: Session, core: Core) -> None:
         core.hinge.finishClient()
+
+    @pep614(Relaying.upon(Session.failed).to(Ending))
+    def notRelaying(session: Session, core: Core, error: BaseException) -> None:
+        # The reply may have been sent, and nothing may follow it but the target's octets.
+        core.hinge.abort(f"relay failed: {error}")
 
     @pep614(Relaying.upon(Session.relayed).to(Ending))
     def relayed(session: Session, core: Core, reason: str) -> None:
