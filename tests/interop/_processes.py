@@ -119,15 +119,22 @@ class Program(ProcessProtocol):
         Keep the data, and see whether something that is waited for is complete.
         """
         self._out += data
-        if b"\n" in data and self._awaited:
-            text = self.printed
-            self._awaited = [one for one in self._awaited if not one.look(text)]
+        self._look()
 
     def errReceived(self, data: bytes) -> None:
         """
-        Keep the data.
+        Keep the data, and see whether something that is waited for is complete.
         """
         self._err += data
+        self._look()
+
+    def _look(self) -> None:
+        """
+        Tell those whose lines have come.
+        """
+        if self._awaited:
+            text = self.printed
+            self._awaited = [one for one in self._awaited if not one.look(text)]
 
     def processEnded(self, reason: Failure) -> None:
         """
@@ -147,14 +154,15 @@ class Program(ProcessProtocol):
     @property
     def printed(self) -> str:
         """
-        All complete lines of the standard output so far.
+        All complete lines so far: those of the standard output, then those of
+        the standard error.
         """
-        complete = self._out[: self._out.rfind(b"\n") + 1]
-        return complete.decode("utf-8", "replace")
+        complete = [stream[: stream.rfind(b"\n") + 1] for stream in (self._out, self._err)]
+        return b"".join(complete).decode("utf-8", "replace")
 
     def whenPrinted(self, pattern: str, count: int = 1) -> Deferred[list[str]]:
         """
-        Wait for lines on the program's standard output.
+        Wait for lines on the program's standard output, or its standard error.
 
         @param pattern: a regular expression with one group.
         @param count: how many matches there have to be.
