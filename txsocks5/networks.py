@@ -47,27 +47,31 @@ SETS: Mapping[str, tuple[IPv4Network | IPv6Network, ...]] = MappingProxyType(
 What an exposed server does not let anybody reach unless a rule says so.
 """
 
-_LAST_FOUR = _networks("::/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48")
+_LAST_FOUR = _networks("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96")
 _SIX_TO_FOUR = ip_network("2002::/16")
 _LOCAL_NAT64 = ip_network("64:ff9b:1::/48")
 
 
 def embedded(address: IPAddress) -> tuple[IPv4Address, ...]:
     """
-    The IPv4 addresses that a translator on the way might turn an IPv6 address into:
-    IPv4-compatible, IPv4-translated, NAT64 (RFC 6052, both places in a /48) and 6to4.
+    The IPv4 addresses that the system, or a translator on the way, might turn an IPv6 address
+    into: IPv4-compatible, IPv4-mapped, IPv4-translated, NAT64 (RFC 6052) and 6to4.
+
+    @return: none, one, or two where it cannot be told at which of two places the address stands.
     """
     if isinstance(address, IPv4Address):
         return ()
     octets = address.packed
-    found = []
     if any(address in network for network in _LAST_FOUR):
-        found.append(IPv4Address(octets[12:]))
-    if address in _LOCAL_NAT64:
-        found.append(IPv4Address(octets[6:8] + octets[9:11]))
+        return (IPv4Address(octets[12:]),)
     if address in _SIX_TO_FOUR:
-        found.append(IPv4Address(octets[2:6]))
-    return tuple(found)
+        return (IPv4Address(octets[2:6]),)
+    if address in _LOCAL_NAT64:
+        # At the end for a prefix of 96 bits, behind the prefix for one of 48.  The place where it
+        # does not stand is mostly zero, and 0.0.0.0 is nowhere.
+        places = (IPv4Address(octets[12:]), IPv4Address(octets[6:8] + octets[9:11]))
+        return tuple(place for place in places if int(place)) or places[:1]
+    return ()
 
 
 def containing(address: IPAddress) -> str | None:
