@@ -171,9 +171,10 @@ class CopyingRelay:
         One way is done: close if the other is too, and watch the time if not.
         """
         if self._outward.done and self._homeward.done:
+            # Said first: a transport that has sent its FIN already is gone when this returns.
+            self._end("both sides finished")
             self._client.close()
             self._target.close()
-            self._end("both sides finished")
         elif self._timeouts.halfClosed:
             self._sweep.add(self)
 
@@ -185,11 +186,11 @@ class CopyingRelay:
         self._open.discard(side)
         side.drained = nothing
         if endedWell(reason):
-            other.close()
             self._end(f"{name} closed")
+            other.close()
         else:
-            other.abort()
             self._end(f"{name} lost: {reason.getErrorMessage()}")
+            other.abort()
         if not self._open:
             self._sweep.remove(self)
 
