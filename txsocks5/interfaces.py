@@ -289,6 +289,8 @@ class IPolicy(Interface):
         for the peer that connects to a BIND listener.
 
         @param address: never an IPv4-mapped address.
+
+        @raise Overloaded: it cannot be told now, and not for the client's fault.
         """
 
 

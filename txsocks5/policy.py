@@ -10,9 +10,10 @@ from ipaddress import IPv4Address
 from zope.interface import implementer
 
 from . import local
+from .errors import Overloaded
 from .interfaces import IPolicy, Question, Verdict
 from .networks import SETS, containing
-from .wire import Address, Command, IPAddress
+from .wire import Address, Command, IPAddress, Method, unmapped
 
 __all__ = ["DefaultPolicy", "SelfProtectingPolicy"]
 
@@ -22,7 +23,6 @@ _OPEN = Verdict(True, "default: open server")
 _UNAUTHENTICATED = Verdict(False, "default: an exposed server wants authentication")
 _NO_BIND = Verdict(False, "default: BIND at an exposed server only by rule")
 _OWN = Verdict(False, "default: the server's own address")
-_OWN_UNKNOWN = Verdict(False, "default: cannot tell whether it is the server's own address")
 _PUBLIC = Verdict(True, "default: public address")
 _FLOOR = {name: Verdict(False, f"default: {name} address at an exposed server") for name in SETS}
 
@@ -64,21 +64,20 @@ class DefaultPolicy:
             return _LOCAL
         if question.command is Command.BIND:
             return _NO_BIND
-        return _AUTHENTICATED if question.identity.name else _OPEN
+        return _OPEN if question.identity.method == Method.NONE else _AUTHENTICATED
 
     def judgeAddress(self, question: Question, address: IPAddress) -> Verdict:
         """
         Everything at a local server; at an exposed one, public addresses.
+
+        @raise Overloaded: see L{IPolicy.judgeAddress}.
         """
         if self._local:
             return _LOCAL
         name = containing(address)
         if name is not None:
             return _FLOOR[name]
-        try:
-            return _OWN if local.isOwn(address) else _PUBLIC
-        except OSError:
-            return _OWN_UNKNOWN
+        return _OWN if _isOwn(address) else _PUBLIC
 
 
 @implementer(IPolicy)
@@ -112,7 +111,11 @@ class SelfProtectingPolicy:
     def judgeAddress(self, question: Question, address: IPAddress) -> Verdict:
         """
         Not the server's own listeners; otherwise as the policy says.
+
+        @raise Overloaded: see L{IPolicy.judgeAddress}.
         """
+        # A resolver of somebody else may not know that it should be.
+        address = unmapped(address)
         if question.destination is not None and question.command is not Command.BIND:
             for listener in self._listeners:
                 if listener.port == question.destination.port and _reaches(address, listener.host):
@@ -132,7 +135,16 @@ def _reaches(address: IPAddress, host: object) -> bool:
     wildcard = getattr(host, "is_unspecified", False)
     if not wildcard or (isinstance(host, IPv4Address) and address.version == 6):
         return False
+    return _isOwn(address)
+
+
+def _isOwn(address: IPAddress) -> bool:
+    """
+    Whether C{address} is one of this machine's.
+
+    @raise Overloaded: there is no file descriptor left to find out with.
+    """
     try:
         return local.isOwn(address)
-    except OSError:
-        return True
+    except OSError as error:
+        raise Overloaded(f"cannot tell whether {address} is the server's own: {error}") from error

@@ -1,0 +1,414 @@
+"""
+Tests for L{txsocks5.policy}.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from ipaddress import IPv4Address, ip_address
+
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from txsocks5 import local
+from txsocks5.errors import Overloaded, ReplyCode, replyCodeOf
+from txsocks5.interfaces import IPolicy, Identity, Question, Verdict
+from txsocks5.policy import DefaultPolicy, SelfProtectingPolicy
+from txsocks5.testing import ScriptedPolicy
+from txsocks5.wire import Address, Command, IPAddress, Method
+
+from .test_networks import INSIDE, OUTSIDE, forms
+
+CLIENT = IPv4Address("198.51.100.7")
+NOBODY = Identity("", Method.NONE)
+ALICE = Identity("alice", Method.PASSWORD)
+HOST = IPv4Address("203.0.113.9")
+"""
+An address of the server itself.
+"""
+
+
+def ask(
+    command: Command = Command.CONNECT,
+    identity: Identity = ALICE,
+    destination: Address | None = Address("example.com", 80),
+) -> Question:
+    """
+    Make a question.
+    """
+    return Question(identity, CLIENT, command, destination)
+
+
+class PolicyFixture(SynchronousTestCase):
+    """
+    A machine with known addresses.
+    """
+
+    own: frozenset[IPAddress] = frozenset((HOST, ip_address("2001:db8::9")))
+
+    def setUp(self) -> None:
+        """
+        Replace what the machine says of its addresses.
+        """
+        self.machineSays(lambda address: address.is_loopback or address in self.own)
+
+    def machineSays(self, isOwn: Callable[[IPAddress], bool]) -> None:
+        """
+        Choose what the machine says of its addresses.
+        """
+        self.patch(local, "isOwn", isOwn)
+
+    def withoutSockets(self) -> None:
+        """
+        Let the machine run out of file descriptors.
+        """
+
+        def isOwn(address: IPAddress) -> bool:
+            raise OSError(errno.EMFILE, "too many open files")
+
+        self.machineSays(isOwn)
+
+
+class LocalTests(PolicyFixture):
+    """
+    A server that only its own machine can reach.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make its policy.
+        """
+        super().setUp()
+        self.policy = DefaultPolicy(local=True)
+
+    def test_interface(self) -> None:
+        """
+        It is a policy.
+        """
+        self.assertTrue(verifyObject(IPolicy, self.policy))
+
+    def test_anonymous(self) -> None:
+        """
+        Clients need not authenticate.
+        """
+        for client in (IPv4Address("127.0.0.1"), None):
+            self.assertEqual(
+                self.policy.judgeClient(client), Verdict(True, "default: local server")
+            )
+
+    def test_commands(self) -> None:
+        """
+        Everything may be asked for, BIND as well (R-1928-54).
+        """
+        for command in Command:
+            for identity in (NOBODY, ALICE):
+                self.assertTrue(self.policy.judgeRequest(ask(command, identity)).allowed)
+        self.assertTrue(self.policy.judgeRequest(ask(Command.UDP_ASSOCIATE, NOBODY, None)).allowed)
+
+    def test_addresses(self) -> None:
+        """
+        Clients reach what they would reach without the proxy.
+        """
+        for texts in INSIDE.values():
+            for text in texts:
+                self.assertTrue(self.policy.judgeAddress(ask(), ip_address(text)).allowed, text)
+        self.assertTrue(self.policy.judgeAddress(ask(), HOST).allowed)
+
+
+class ExposedTests(PolicyFixture):
+    """
+    A server that other machines can reach.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make its policy, which is what you get without saying anything.
+        """
+        super().setUp()
+        self.policy = DefaultPolicy()
+
+    def test_interface(self) -> None:
+        """
+        It is a policy.
+        """
+        self.assertTrue(verifyObject(IPolicy, self.policy))
+
+    def test_anonymous(self) -> None:
+        """
+        Nobody is served without authentication, not even from the same machine (R-1928-11,
+        S-04).
+        """
+        for client in (CLIENT, IPv4Address("127.0.0.1"), None):
+            self.assertEqual(
+                self.policy.judgeClient(client),
+                Verdict(False, "default: an exposed server wants authentication"),
+            )
+
+    def test_anonymousAllowed(self) -> None:
+        """
+        Unless the operator has said so; then everybody is.
+        """
+        policy = DefaultPolicy(open=True)
+        self.assertEqual(policy.judgeClient(CLIENT), Verdict(True, "default: open server"))
+        self.assertEqual(
+            policy.judgeRequest(ask(identity=NOBODY)), Verdict(True, "default: open server")
+        )
+
+    def test_commands(self) -> None:
+        """
+        Users may use CONNECT and UDP ASSOCIATE.
+        """
+        for command in (Command.CONNECT, Command.UDP_ASSOCIATE):
+            self.assertEqual(
+                self.policy.judgeRequest(ask(command)),
+                Verdict(True, "default: authenticated user"),
+            )
+
+    def test_namelessUser(self) -> None:
+        """
+        Who has authenticated by a method that tells no name has authenticated all the same.
+        """
+        self.assertEqual(
+            self.policy.judgeRequest(ask(identity=Identity("", 0x80))).reason,
+            "default: authenticated user",
+        )
+
+    def test_bind(self) -> None:
+        """
+        BIND would open ports to the world, so it wants a rule (R-1928-54, S-16).
+        """
+        for policy in (self.policy, DefaultPolicy(open=True)):
+            self.assertEqual(
+                policy.judgeRequest(ask(Command.BIND)),
+                Verdict(False, "default: BIND at an exposed server only by rule"),
+            )
+
+    def test_floor(self) -> None:
+        """
+        Addresses that only the server can see are refused, whoever asks and however the
+        address is hidden; the reason names the set (S-05, S-07).
+        """
+        for policy in (self.policy, DefaultPolicy(open=True)):
+            for name, texts in INSIDE.items():
+                refusal = Verdict(False, f"default: {name} address at an exposed server")
+                for text in texts:
+                    address = ip_address(text)
+                    self.assertEqual(policy.judgeAddress(ask(), address), refusal)
+                    if address.version == 4 and text != "0.0.0.0":
+                        for hidden in forms(text).values():
+                            self.assertEqual(policy.judgeAddress(ask(), hidden), refusal)
+
+    def test_floorHoldsForAllCommands(self) -> None:
+        """
+        Datagrams and the peers of BIND are held to the same.
+        """
+        for command in Command:
+            verdict = self.policy.judgeAddress(ask(command), IPv4Address("10.0.0.1"))
+            self.assertFalse(verdict.allowed)
+
+    def test_public(self) -> None:
+        """
+        Everything else is reached.
+        """
+        for text in OUTSIDE:
+            self.assertEqual(
+                self.policy.judgeAddress(ask(), ip_address(text)),
+                Verdict(True, "default: public address"),
+            )
+
+    def test_own(self) -> None:
+        """
+        The server's own public addresses are not, on any port: what listens there may trust
+        the machine (S-05).
+        """
+        for address in self.own:
+            self.assertEqual(
+                self.policy.judgeAddress(ask(), address),
+                Verdict(False, "default: the server's own address"),
+            )
+
+    def test_ownUnknown(self) -> None:
+        """
+        If it cannot be told because the server has run out of file descriptors, the request
+        fails, and the client is told that it is the server's trouble (R-1928-39).
+        """
+        self.withoutSockets()
+        error = self.assertRaises(
+            Overloaded, self.policy.judgeAddress, ask(), ip_address("192.0.2.1")
+        )
+        self.assertEqual(replyCodeOf(error), ReplyCode.GENERAL_FAILURE)
+
+    def test_realMachine(self) -> None:
+        """
+        The addresses of a real machine are found out without asking for a list of them.
+        """
+        self.patch(local, "isOwn", ORIGINAL_IS_OWN)
+        self.assertTrue(self.policy.judgeAddress(ask(), ip_address("192.0.2.1")).allowed)
+        self.assertTrue(local.isOwn(IPv4Address("127.0.0.1")))
+
+
+ORIGINAL_IS_OWN = local.isOwn
+
+
+class SelfProtectingTests(PolicyFixture):
+    """
+    Nobody reaches the server through itself (S-18).
+    """
+
+    def setUp(self) -> None:
+        """
+        Protect a server whose policy allows everything.
+        """
+        super().setUp()
+        self.inner = ScriptedPolicy()
+        self.listeners: set[Address] = set()
+        self.policy = SelfProtectingPolicy(self.inner, self.listeners)
+
+    def listen(self, host: str, port: int = 1080) -> None:
+        """
+        The server begins to listen.
+        """
+        self.listeners.add(Address(ip_address(host), port))
+
+    def reaches(self, host: str, port: int = 1080, command: Command = Command.CONNECT) -> bool:
+        """
+        Whether a client may go there.
+        """
+        address = ip_address(host)
+        question = ask(command, destination=Address(address, port))
+        verdict = self.policy.judgeAddress(question, address)
+        if not verdict.allowed:
+            self.assertEqual(verdict.reason, "default: the server's own address")
+        return verdict.allowed
+
+    def test_interface(self) -> None:
+        """
+        It is a policy.
+        """
+        self.assertTrue(verifyObject(IPolicy, self.policy))
+
+    def test_othersDecide(self) -> None:
+        """
+        All else is for the policy behind it.
+        """
+        self.inner.client = Verdict(False, "client")
+        self.inner.request = Verdict(False, "request")
+        self.inner.addresses["192.0.2.1"] = Verdict(False, "address")
+        self.listen("127.0.0.1")
+        self.assertEqual(self.policy.judgeClient(CLIENT).reason, "client")
+        self.assertEqual(self.policy.judgeRequest(ask()).reason, "request")
+        self.assertEqual(self.policy.judgeAddress(ask(), ip_address("192.0.2.1")).reason, "address")
+
+    def test_same(self) -> None:
+        """
+        The address and port of a listener are not reached, other ports and addresses are.
+        """
+        self.listen("127.0.0.1")
+        self.listen("::1", 1081)
+        self.assertFalse(self.reaches("127.0.0.1"))
+        self.assertFalse(self.reaches("::1", 1081))
+        self.assertTrue(self.reaches("127.0.0.1", 1081))
+        self.assertTrue(self.reaches("::1"))
+        self.assertTrue(self.reaches("127.0.0.2"))
+        self.assertTrue(self.reaches("192.0.2.1"))
+
+    def test_mapped(self) -> None:
+        """
+        It is the same address in its IPv4-mapped form, which a resolver of somebody else may
+        give (S-07, R-1928-34).
+        """
+        self.listen("127.0.0.1")
+        self.assertFalse(self.reaches("::ffff:127.0.0.1"))
+        self.reaches("::ffff:192.0.2.1")
+        self.assertEqual(self.inner.asked[-1][1], IPv4Address("192.0.2.1"))
+
+    def test_unspecified(self) -> None:
+        """
+        The system takes C{0.0.0.0} and C{::} for its loopback address.
+        """
+        for listener in ("127.0.0.1", "::1", "0.0.0.0", "::", str(HOST)):
+            self.listeners.clear()
+            self.listen(listener)
+            self.assertFalse(self.reaches("0.0.0.0"), listener)
+            self.assertFalse(self.reaches("::"), listener)
+            self.assertTrue(self.reaches("0.0.0.0", 80), listener)
+
+    def test_wildcard(self) -> None:
+        """
+        A listener on all interfaces is reached by every IPv4 address of the machine.
+        """
+        self.listen("0.0.0.0")
+        self.assertFalse(self.reaches("127.0.0.1"))
+        self.assertFalse(self.reaches("127.1.2.3"))
+        self.assertFalse(self.reaches(str(HOST)))
+        self.assertTrue(self.reaches(str(HOST), 1081))
+        self.assertTrue(self.reaches("192.0.2.1"))
+
+    def test_wildcardOfOneFamily(self) -> None:
+        """
+        But by none of its IPv6 addresses.
+        """
+        self.listen("0.0.0.0")
+        self.assertTrue(self.reaches("::1"))
+        self.assertTrue(self.reaches("2001:db8::9"))
+
+    def test_dualStack(self) -> None:
+        """
+        One on all IPv6 interfaces is reached by the IPv4 addresses, too.
+        """
+        self.listen("::")
+        for host in ("::1", "2001:db8::9", "127.0.0.1", str(HOST)):
+            self.assertFalse(self.reaches(host), host)
+        self.assertTrue(self.reaches("192.0.2.1"))
+        self.assertTrue(self.reaches("2001:db8::1"))
+
+    def test_severalListeners(self) -> None:
+        """
+        Every listener counts, also those that were added after the policy was made.
+        """
+        self.listen("127.0.0.1")
+        self.assertTrue(self.reaches(str(HOST), 9050))
+        self.listen("0.0.0.0", 9050)
+        self.assertFalse(self.reaches(str(HOST), 9050))
+        self.listeners.clear()
+        self.assertTrue(self.reaches("127.0.0.1"))
+
+    def test_wildcardUnknown(self) -> None:
+        """
+        Without a file descriptor to find out with, the request fails as the server's trouble;
+        where there is nothing to find out it does not.
+        """
+        self.withoutSockets()
+        self.listen("0.0.0.0")
+        self.assertRaises(Overloaded, self.reaches, "192.0.2.1")
+        self.assertTrue(self.reaches("192.0.2.1", 80))
+
+    def test_datagrams(self) -> None:
+        """
+        It holds for datagrams as well.
+        """
+        self.listen("127.0.0.1")
+        self.assertFalse(self.reaches("127.0.0.1", command=Command.UDP_ASSOCIATE))
+
+    def test_peersMayHaveAnyPort(self) -> None:
+        """
+        The port of a BIND is not one that the server connects to.
+        """
+        self.listen("127.0.0.1")
+        self.assertTrue(self.reaches("127.0.0.1", command=Command.BIND))
+
+    def test_associationItself(self) -> None:
+        """
+        A question without a destination is left to the policy.
+        """
+        self.listen("127.0.0.1")
+        question = ask(Command.UDP_ASSOCIATE, destination=None)
+        self.assertTrue(self.policy.judgeAddress(question, IPv4Address("127.0.0.1")).allowed)
+
+    def test_nameThatLeadsHere(self) -> None:
+        """
+        A name is judged by the address it leads to (S-06).
+        """
+        self.listen("127.0.0.1", 80)
+        self.assertFalse(self.policy.judgeAddress(ask(), IPv4Address("127.0.0.1")).allowed)
