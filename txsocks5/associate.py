@@ -91,6 +91,7 @@ class _Socket(DatagramProtocol):
     One of the UDP sockets of an association.
     """
 
+    noisy = False
     transport: IUDPTransport
 
     def __init__(self, received: Callable[[bytes, tuple[str, int]], None]) -> None:

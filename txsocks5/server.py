@@ -163,10 +163,6 @@ class SOCKS5Protocol(Protocol):
         if self._carrier is not None:
             self._carrier.clientLost(reason)
         self._session.lost(reason.getErrorMessage())
-        # These refer back to us: without them the memory of ten thousand sessions that end at
-        # once is free at once, and not when the garbage collector comes by.
-        del self._session, self._handshake, self._take
-        self._performance = self._carrier = self._linger = None
 
     # What the session decides
 
@@ -316,6 +312,10 @@ class SOCKS5Protocol(Protocol):
         duration = self.factory.reactor.seconds() - self._opened
         self._emit(events.closed, duration=duration, reason=self._why, **carried)
         self.factory.forget(self)
+        # These refer back to us: without them the memory of ten thousand sessions that end at
+        # once is free at once, and not when the garbage collector comes by.
+        del self._session, self._handshake, self._take
+        self._performance = self._carrier = self._linger = None
 
     def stop(self) -> None:
         """
