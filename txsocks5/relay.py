@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 
 from .config import Timeouts
 from .interfaces import IRelayTap
-from .stream import Stream, TargetProtocol, endedWell, nothing
+from .stream import Stream, TargetProtocol, endedWell
 from .sweep import Idler, Sweep
 from .wire import Address
 
@@ -184,7 +184,6 @@ class CopyingRelay:
         unless this was a regular end.
         """
         self._open.discard(side)
-        side.drained = nothing
         if endedWell(reason):
             self._end(f"{name} closed")
             other.close()

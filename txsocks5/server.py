@@ -160,6 +160,7 @@ class SOCKS5Protocol(Protocol):
         """
         if not self._begun:
             self._begin()
+        self._stream.lost()
         if self._carrier is not None:
             self._carrier.clientLost(reason)
         self._session.lost(reason.getErrorMessage())

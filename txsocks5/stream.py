@@ -91,6 +91,7 @@ class Stream:
         self.readable = True
         self._reading = True
         self._ending = False
+        self._gone = False
         if self._socket is None:
             self.transport.registerProducer(self, True)
         if ITCPTransport.providedBy(transport):
@@ -210,7 +211,8 @@ class Stream:
         """
         self._beginToEnd()
         self.readable = False
-        self.transport.loseConnection()
+        if not self._gone:
+            self.transport.loseConnection()
 
     def abort(self) -> None:
         """
@@ -218,7 +220,17 @@ class Stream:
         """
         self._ending = True
         self.readable = False
-        self.transport.abortConnection()
+        if not self._gone:
+            self.transport.abortConnection()
+
+    def lost(self) -> None:
+        """
+        The connection is gone.  Some transports cannot bear to be told to close after that.
+        """
+        self._gone = True
+        self._ending = True
+        self.readable = False
+        self.drained = nothing
 
 
 def nothing() -> None:
@@ -314,6 +326,7 @@ class TargetProtocol(Protocol):
         """
         Pass on that the connection is gone.
         """
+        self.stream.lost()
         if self._listener is not None:
             self._listener.lost(reason)
         else:
