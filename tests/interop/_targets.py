@@ -152,19 +152,17 @@ class _Connection(ProtocolWrapper):
         """
         Pass it on to a protocol that wants to know; otherwise this is the end.
         """
-        inner = IHalfCloseableProtocol(self.wrappedProtocol, None)
-        if inner is None:
-            self.loseConnection()
+        if IHalfCloseableProtocol.providedBy(self.wrappedProtocol):
+            cast(IHalfCloseableProtocol, self.wrappedProtocol).readConnectionLost()
         else:
-            inner.readConnectionLost()
+            self.loseConnection()
 
     def writeConnectionLost(self) -> None:
         """
         Pass it on to a protocol that wants to know.
         """
-        inner = IHalfCloseableProtocol(self.wrappedProtocol, None)
-        if inner is not None:
-            inner.writeConnectionLost()
+        if IHalfCloseableProtocol.providedBy(self.wrappedProtocol):
+            cast(IHalfCloseableProtocol, self.wrappedProtocol).writeConnectionLost()
 
     def abort(self) -> None:
         """

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ._programs import library
 from ._proxy import ALICE, MALLORY, NOWHERE, Credentials, InteropTestCase, Proxy
@@ -142,8 +142,7 @@ class PySocksTests(InteropTestCase):
         def work() -> tuple[str, int]:
             with opened(proxy, self.credentials) as connected:
                 connected.connect(("127.0.0.1", port))
-                host, number = connected.get_proxy_sockname()
-                return host, number
+                return cast("tuple[str, int]", connected.get_proxy_sockname())
 
         host, number = await self.inThread(work)
         self.assertEqual(host, "127.0.0.1")

@@ -17,7 +17,7 @@ def through(proxy: Proxy, host: str, port: int) -> Any:
     """
     The endpoint of a host behind the proxy.
     """
-    from txtorcon.socks import TorSocksEndpoint
+    from txtorcon.socks import TorSocksEndpoint  # type: ignore[import-untyped,unused-ignore]
 
     return TorSocksEndpoint(HostnameEndpoint(reactor, proxy.host, proxy.port), host, port)
 
