@@ -13,7 +13,7 @@ from zope.interface.verify import verifyObject
 
 from txsocks5 import local
 from txsocks5.errors import Overloaded, ReplyCode, replyCodeOf
-from txsocks5.interfaces import IPolicy, Identity, Question, Verdict
+from txsocks5.interfaces import Identity, IPolicy, Question, Verdict
 from txsocks5.policy import DefaultPolicy, SelfProtectingPolicy
 from txsocks5.testing import ScriptedPolicy
 from txsocks5.wire import Address, Command, IPAddress, Method
@@ -23,16 +23,19 @@ from .test_networks import INSIDE, OUTSIDE, forms
 CLIENT = IPv4Address("198.51.100.7")
 NOBODY = Identity("", Method.NONE)
 ALICE = Identity("alice", Method.PASSWORD)
+EXAMPLE = Address("example.com", 80)
 HOST = IPv4Address("203.0.113.9")
 """
 An address of the server itself.
 """
 
+reallyOwn = local.isOwn
+
 
 def ask(
     command: Command = Command.CONNECT,
     identity: Identity = ALICE,
-    destination: Address | None = Address("example.com", 80),
+    destination: Address | None = EXAMPLE,
 ) -> Question:
     """
     Make a question.
@@ -243,12 +246,9 @@ class ExposedTests(PolicyFixture):
         """
         The addresses of a real machine are found out without asking for a list of them.
         """
-        self.patch(local, "isOwn", ORIGINAL_IS_OWN)
+        self.machineSays(reallyOwn)
         self.assertTrue(self.policy.judgeAddress(ask(), ip_address("192.0.2.1")).allowed)
         self.assertTrue(local.isOwn(IPv4Address("127.0.0.1")))
-
-
-ORIGINAL_IS_OWN = local.isOwn
 
 
 class SelfProtectingTests(PolicyFixture):

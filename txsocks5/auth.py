@@ -25,6 +25,7 @@ from twisted.plugins.cred_unix import UNIXChecker
 from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface, classImplements, implementer
 
+from . import events
 from .config import Failures
 from .errors import Overloaded, ProtocolError
 from .interfaces import Accepted, IAuthenticator, IConversation, Identity, Refused, Step
@@ -219,7 +220,7 @@ class PasswordAuthenticator:
             except (CancelledError, Overloaded):
                 raise
             except Exception:
-                self._log.failure("password checker {checker!r} failed", checker=checker)
+                events.checkerBroken.emit(self._log, checker=repr(checker), log_failure=Failure())
                 continue
             # Whoever is let in has a name: ANONYMOUS is a tuple.
             if isinstance(avatar, (bytes, str)):

@@ -174,6 +174,16 @@ closed = Event(
     },
 )
 
+checkerBroken = Event(
+    "checkerBroken",
+    LogLevel.critical,
+    "password checker {checker} failed: {log_failure}",
+    {
+        "checker": "the checker, as it shows itself",
+        "log_failure": "the failure, with its traceback",
+    },
+)
+
 broken = Event(
     "broken",
     LogLevel.critical,
@@ -193,6 +203,7 @@ EVENTS = (
     awaiting,
     stranger,
     closed,
+    checkerBroken,
     broken,
 )
 """

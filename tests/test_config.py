@@ -1,0 +1,124 @@
+"""
+Tests for L{txsocks5.config}.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+
+import attrs
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsocks5.config import PREFERENCES, Failures, Network, Timeouts, ofFamily
+from txsocks5.wire import Command
+
+FOUR = IPv4Address("203.0.113.5")
+SIX = IPv6Address("2001:db8::5")
+
+
+class DefaultsTests(SynchronousTestCase):
+    """
+    What holds if nothing is said.
+    """
+
+    def test_failures(self) -> None:
+        """
+        A wrong password costs half a second, and twenty within five minutes are enough.
+        """
+        self.assertEqual(attrs.asdict(Failures()), {"delay": 0.5, "limit": 20, "window": 300})
+
+    def test_timeouts(self) -> None:
+        """
+        30 seconds for the handshake (R-1928-03) and to connect (R-1928-46), 120 to wait for a
+        peer (R-1928-62), 300 for a half-closed relay (R-1928-49) and an idle association
+        (R-1928-75), none for an idle relay (R-1928-52), and 3 to linger (R-1928-41).
+        """
+        self.assertEqual(
+            attrs.asdict(Timeouts()),
+            {
+                "handshake": 30,
+                "connect": 30,
+                "bind": 120,
+                "idle": 0,
+                "halfClosed": 300,
+                "udpIdle": 300,
+                "linger": 3,
+            },
+        )
+
+    def test_network(self) -> None:
+        """
+        All commands are served, the system chooses addresses and ports, fragments are put
+        together (R-1928-89), only hosts that were sent to may answer (R-1928-84), and RSV does
+        not matter (R-1928-21).
+        """
+        network = Network()
+        self.assertEqual(network.commands, set(Command))
+        self.assertEqual((network.advertise, network.outgoing, network.ports), ((), (), None))
+        self.assertEqual(network.prefer, "happy-eyeballs")
+        self.assertTrue(network.udpReassembly)
+        self.assertFalse(network.udpFullCone)
+        self.assertFalse(network.strict)
+
+
+class ValuesTests(SynchronousTestCase):
+    """
+    What can be said.
+    """
+
+    def test_prefer(self) -> None:
+        """
+        A preference is one of five words.
+        """
+        for word in PREFERENCES:
+            self.assertEqual(Network(prefer=word).prefer, word)
+        self.assertRaises(ValueError, Network, prefer="ipv5")
+
+    def test_linger(self) -> None:
+        """
+        A refused client is waited for, but gone within 10 seconds (R-1928-40).
+        """
+        self.assertEqual(Timeouts(linger=9.5).linger, 9.5)
+        for seconds in (0, -1, 10, 60):
+            self.assertRaises(ValueError, Timeouts, linger=seconds)
+
+    def test_frozen(self) -> None:
+        """
+        What sessions share cannot be changed under them.
+        """
+        for settings in (Failures(), Network(), Timeouts()):
+            for field in attrs.fields(type(settings)):
+                with self.assertRaises(attrs.exceptions.FrozenInstanceError):
+                    setattr(settings, field.name, None)
+
+    def test_keywordsOnly(self) -> None:
+        """
+        Seconds and limits are named where they are given.
+        """
+        for settings in (Failures, Network, Timeouts):
+            self.assertRaises(TypeError, settings, 1)
+
+
+class FamilyTests(SynchronousTestCase):
+    """
+    One address for each family.
+    """
+
+    def test_ofFamily(self) -> None:
+        """
+        The first of the family is found.
+        """
+        self.assertEqual(ofFamily(4, (SIX, FOUR)), FOUR)
+        self.assertEqual(ofFamily(6, (SIX, FOUR)), SIX)
+        self.assertIsNone(ofFamily(6, (FOUR,)))
+        self.assertIsNone(ofFamily(4, ()))
+
+    def test_advertised(self) -> None:
+        """
+        Behind NAT, clients are told the advertised address of the family that they use
+        (R-1928-56, R-1928-69), and else the real one.
+        """
+        network = Network(advertise=(FOUR,))
+        self.assertEqual(network.advertised(IPv4Address("10.0.0.5")), FOUR)
+        self.assertEqual(network.advertised(IPv6Address("fd00::5")), IPv6Address("fd00::5"))
+        self.assertEqual(Network(advertise=(SIX,)).advertised(IPv6Address("fd00::5")), SIX)
