@@ -134,6 +134,8 @@ class Associations:
         self.network = network
         self.timeouts = timeouts
         self.sweep = sweep
+        # The family and port of each socket that faces the world.
+        self.outside: set[tuple[int, int]] = set()
         # What all reassembly queues of the server may hold together.
         self.budget = Budget(64 * 1024 * 1024)
 
@@ -227,6 +229,7 @@ class Association:
         self._reassembly = Reassembly(server.budget)
         self._ports: list[IListeningPort] = []
         self._sockets: dict[int, _Socket] = {}
+        self._outside: list[tuple[int, int]] = []
         self._relayed = 0
         self._over = False
         self._inside = _Socket(self._fromClient)
@@ -300,7 +303,9 @@ class Association:
         """
         if self._client is not None or self._clientPort not in (0, source[1]):
             return False
-        return _address(source[0]) == self._clientHost
+        host = _address(source[0])
+        # A client on this machine could otherwise reach another's association through its own.
+        return host == self._clientHost and (host.version, source[1]) not in self._server.outside
 
     def _judged(self, field: bytes) -> _Destination:
         """
@@ -406,6 +411,10 @@ class Association:
             except CannotListenError:
                 return None
             self._ports.append(port)
+            here = local.addressOf(port.getHost())
+            assert here is not None
+            self._outside.append((version, here.port))
+            self._server.outside.add((version, here.port))
             self._sockets[version] = socket
         return self._sockets.get(version)
 
@@ -496,6 +505,7 @@ class Association:
         for field in list(self._destinations):
             self._forget(field)
         self._reassembly.abandon()
+        self._server.outside.difference_update(self._outside)
         ports, self._ports = self._ports, []
         for port in ports:
             port.stopListening()

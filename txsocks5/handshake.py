@@ -15,7 +15,8 @@ from .errors import ProtocolError
 from .events import Emitter
 from .interfaces import Accepted, IConversation, Refused, Step
 from .session import Session
-from .stream import Stream
+from .stream import Fate, Stream
+from .sweep import Sweep
 from .wire import Greeting, Request
 
 __all__ = ["Handshake"]
@@ -42,6 +43,7 @@ class Handshake:
         session: Session,
         stream: Stream,
         network: Network,
+        sweep: Sweep,
         emit: Emitter,
         reopen: Callable[[bytes], None],
     ) -> None:
@@ -49,6 +51,8 @@ class Handshake:
         @param session: hears what was read.
 
         @param stream: the client's; a conversation's answers go there.
+
+        @param sweep: looks after the client while it is not read.
 
         @param emit: logs for this session.
 
@@ -58,6 +62,7 @@ class Handshake:
         self._session = session
         self._stream = stream
         self._network = network
+        self._sweep = sweep
         self._emit = emit
         self._reopen = reopen
         self._ahead = b""
@@ -98,10 +103,22 @@ class Handshake:
         """
         self._read = self._readRequest
 
+    def swept(self, now: float) -> None:
+        """
+        The client has sent so much ahead that it is not read.  Ask the system whether it is still
+        there.
+        """
+        fate = self._stream.fate()
+        if fate is Fate.RESET:
+            self._stream.abort()
+        elif fate is Fate.FINISHED:
+            self._session.clientFinishedUnread()
+
     def takeAhead(self) -> bytes:
         """
         Give away what has been received and not read.
         """
+        self._sweep.remove(self)
         ahead, self._ahead = self._ahead, b""
         return ahead
 
@@ -110,7 +127,7 @@ class Handshake:
         Nothing that has come, or will come, means anything (S-24).
         """
         self._read = None
-        self._ahead = b""
+        self.takeAhead()
         step, self._step = self._step, None
         if step is not None:
             step.cancel()
@@ -127,6 +144,7 @@ class Handshake:
         if self._read is None:
             if len(self._ahead) >= _MAX_AHEAD:
                 self._stream.pauseReading()
+                self._sweep.add(self)
         elif self._finished:
             self._session.truncated()
 
@@ -176,6 +194,7 @@ class Handshake:
         """
         self._step = None
         self._read = self._converse
+        self._sweep.remove(self)
         self._stream.resumeReading()
         if self._take(step) or self._finished:
             self._advance()

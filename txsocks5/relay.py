@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 
 from .config import Timeouts
 from .interfaces import IRelayTap
-from .stream import Stream, TargetProtocol, endedWell
+from .stream import Fate, Stream, TargetProtocol, endedWell
 from .sweep import Idler, Sweep
 from .wire import Address
 
@@ -28,15 +28,27 @@ class Flow:
     @ivar done: the source has sent its last octet.
     """
 
-    def __init__(self, source: Stream, sink: Stream, watch: Callable[[bytes], None] | None) -> None:
+    def __init__(
+        self,
+        source: Stream,
+        sink: Stream,
+        paused: Callable[[], None],
+        watch: Callable[[bytes], None] | None,
+    ) -> None:
+        """
+        @param paused: called when the source is no longer read.
+
+        @param watch: called with all data.
+        """
         self.octets = 0
         self.done = False
         self._source = source
         self._sink = sink
+        self._paused = paused
         self._watch = watch
         sink.drained = source.resumeReading
         if sink.blocked:
-            source.pauseReading()
+            self._pause()
 
     def received(self, data: bytes) -> None:
         """
@@ -47,7 +59,14 @@ class Flow:
             self._watch(data)
         self._sink.write(data)
         if self._sink.blocked:
-            self._source.pauseReading()
+            self._pause()
+
+    def _pause(self) -> None:
+        """
+        Read no more until the sink has taken what it has.
+        """
+        self._source.pauseReading()
+        self._paused()
 
     def finished(self) -> None:
         """
@@ -100,10 +119,10 @@ class CopyingRelay:
         self._idler = Idler(sweep.now())
         # The streams that are still open below us.
         self._open = {client, target.stream}
-        self._outward = Flow(client, self._target, _watch(tap, True, peer))
-        self._homeward = Flow(self._target, client, _watch(tap, False, peer))
+        self._outward = Flow(client, self._target, self._watchTime, _watch(tap, True, peer))
+        self._homeward = Flow(self._target, client, self._watchTime, _watch(tap, False, peer))
         if timeouts.idle:
-            sweep.add(self)
+            self._watchTime()
         target.listen(self)
 
     @property
@@ -175,8 +194,8 @@ class CopyingRelay:
             self._end("both sides finished")
             self._client.close()
             self._target.close()
-        elif self._timeouts.halfClosed:
-            self._sweep.add(self)
+        else:
+            self._watchTime()
 
     def _sideLost(self, side: Stream, other: Stream, reason: Failure, name: str) -> None:
         """
@@ -200,18 +219,31 @@ class CopyingRelay:
         """
         ended, self._ended = self._ended, None
         if ended is not None:
-            self._sweep.add(self)
+            self._watchTime()
             ended(reason)
+
+    def _watchTime(self) -> None:
+        """
+        Something may not go on by itself: look at it now and then.
+        """
+        if self._open:
+            self._sweep.add(self)
 
     def swept(self, now: float) -> None:
         """
-        End the relay, or a close that is stuck, if nothing has moved for too long.
+        End the relay, or a close that is stuck, if nothing has moved for too long, or if a side
+        that is not being read has been reset.
         """
         idle = self._idler.idle(now, self._outward.octets + self._homeward.octets)
         halfClosed = self._ended is None or self._outward.done or self._homeward.done
         limit = self._timeouts.halfClosed if halfClosed else self._timeouts.idle
+        paused = [side for side in self._open if side.paused]
         if limit and idle >= limit:
             self.abort("half-closed for too long" if halfClosed else "idle for too long")
+        elif any(side.fate() is Fate.RESET for side in paused):
+            self.abort("reset while it was not read")
+        elif not (limit or paused):
+            self._sweep.remove(self)
 
 
 def _watch(

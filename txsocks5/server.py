@@ -96,7 +96,12 @@ class SOCKS5Protocol(Protocol):
         self._opened = factory.reactor.seconds()
         self._stream = Stream(self.transport)
         self._handshake = Handshake(
-            self._session, self._stream, factory.network, self._emit, self.dataReceived
+            self._session,
+            self._stream,
+            factory.network,
+            factory.means.sweep,
+            self._emit,
+            self.dataReceived,
         )
         self._take = self._handshake.received
         if factory.timeouts.handshake:

@@ -180,6 +180,11 @@ class Session(Protocol):
         The client has sent FIN, having made its request.
         """
 
+    def clientFinishedUnread(self) -> None:
+        """
+        The client has sent FIN behind more octets than are read before the relay begins.
+        """
+
     def expired(self) -> None:
         """
         The handshake has taken too long.
@@ -268,6 +273,7 @@ def _makeMachine() -> Callable[[Core], Session]:
         state.upon(Session.malformed).loop().returns(None)
         state.upon(Session.truncated).loop().returns(None)
         state.upon(Session.clientFinished).loop().returns(None)
+        state.upon(Session.clientFinishedUnread).loop().returns(None)
         state.upon(Session.expired).loop().returns(None)
         state.upon(Session.relayed).loop().returns(None)
         state.upon(Session.ceased).loop().returns(None)
@@ -276,6 +282,9 @@ def _makeMachine() -> Callable[[Core], Session]:
     Ended.upon(Session.lost).loop().returns(None)
     for state in serving:
         state.upon(Session.expired).loop().returns(None)
+    # Whoever sends more than is read before its target is there may well finish, too.
+    Authenticating.upon(Session.clientFinishedUnread).loop().returns(None)
+    Working.upon(Session.clientFinishedUnread).loop().returns(None)
 
     @pep614(Greeting_.upon(Session.greeted).loop())
     def greeted(session: Session, core: Core, greeting: Greeting) -> None:
@@ -350,6 +359,7 @@ def _makeMachine() -> Callable[[Core], Session]:
         # A half-close: what the client has sent so far is for the target (R-1928-47).
         core.clientDone = True
 
+    @pep614(Listening.upon(Session.clientFinishedUnread).to(Ending))
     @pep614(Listening.upon(Session.clientFinished).to(Ending))
     def finishedWhileListening(session: Session, core: Core) -> None:
         core.stopWork()

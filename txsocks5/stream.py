@@ -4,6 +4,8 @@ One TCP connection of a session, seen from the relay.
 
 from __future__ import annotations
 
+import socket
+from enum import Enum
 from typing import Protocol as TypingProtocol
 from typing import cast
 
@@ -25,6 +27,7 @@ from zope.interface import implementer
 from .interfaces import IProtection
 
 __all__ = [
+    "Fate",
     "IStreamTransport",
     "Stream",
     "StreamListener",
@@ -32,6 +35,21 @@ __all__ = [
     "endedWell",
     "sendsAtOnce",
 ]
+
+
+# The first octet of Linux's TCP_INFO, from linux/tcp_states.h.
+_CLOSED = 7
+_PEER_FINISHED = frozenset((6, 8, 9, 11))  # TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING
+
+
+class Fate(Enum):
+    """
+    What has become of a peer.
+    """
+
+    OPEN = "open"
+    FINISHED = "finished"
+    RESET = "reset"
 
 
 class IStreamTransport(ITransport, IConsumer, IPushProducer):
@@ -86,13 +104,13 @@ class Stream:
         self.protection: IProtection | None = None
         self.blocked = False
         self.drained = nothing
-        self._socket = cast(Connection, transport) if sendsAtOnce(transport) else None
+        self._connection = cast(Connection, transport) if sendsAtOnce(transport) else None
         self._registering = False
         self.readable = True
         self._reading = True
         self._ending = False
         self._gone = False
-        if self._socket is None:
+        if self._connection is None:
             self.transport.registerProducer(self, True)
         if ITCPTransport.providedBy(transport):
             # Every message of the server is a segment of its own (R-1928-02), and
@@ -108,11 +126,11 @@ class Stream:
             return
         if self.protection is not None:
             data = self.protection.wrap(data)
-        socket = self._socket
-        if socket is None or self.blocked or not socket.connected:
+        connection = self._connection
+        if connection is None or self.blocked or not connection.connected:
             self.transport.write(data)
             return
-        sent = socket.writeSomeData(data)
+        sent = connection.writeSomeData(data)
         if isinstance(sent, BaseException):
             # The transport meets the same error at its next turn, and reports it in
             # the regular way.
@@ -143,7 +161,7 @@ class Stream:
         """
         if self._registering:
             return
-        if self._socket is not None:
+        if self._connection is not None:
             self.transport.unregisterProducer()
         self.blocked = False
         self.drained()
@@ -153,6 +171,13 @@ class Stream:
         The transport is gone; its protocol hears of that by itself.
         """
         self._ending = True
+
+    @property
+    def paused(self) -> bool:
+        """
+        Whether octets are not taken for now.
+        """
+        return not self._reading
 
     def pauseReading(self) -> None:
         """
@@ -170,6 +195,25 @@ class Stream:
             self._reading = True
             self.transport.resumeProducing()
 
+    def fate(self) -> Fate:
+        """
+        Ask the system what the peer has done, without reading.  While a connection is not read
+        nobody else would tell.
+
+        @return: L{Fate.OPEN} also where that cannot be known: TLS, UNIX sockets, other systems
+            than Linux.
+        """
+        handle = None if self._gone else self.transport.getHandle()  # type: ignore[attr-defined]
+        if not isinstance(handle, socket.socket) or handle.family == socket.AF_UNIX:
+            return Fate.OPEN
+        try:
+            state = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+        except (OSError, AttributeError):
+            return Fate.OPEN
+        if state == _CLOSED:
+            return Fate.RESET
+        return Fate.FINISHED if state in _PEER_FINISHED else Fate.OPEN
+
     def exhausted(self) -> None:
         """
         The peer has sent its last octet.  A transport that was made to read on would
@@ -186,7 +230,7 @@ class Stream:
         if self._ending:
             return False
         self._ending = True
-        if self.blocked or self._socket is None:
+        if self.blocked or self._connection is None:
             self.transport.unregisterProducer()
         return True
 
