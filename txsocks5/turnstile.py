@@ -4,11 +4,11 @@ A bounded queue in front of work that is slow and needs a thread.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredSemaphore
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred, maybeDeferred
 
 from .errors import Overloaded
 
@@ -30,9 +30,15 @@ class Turnstile:
         @param running: how many calls run at a time.
 
         @param waiting: how many more may wait.
+
+        @raise ValueError: no call could ever run.
         """
-        self._semaphore = DeferredSemaphore(running)
-        self._waiting = waiting
+        if running < 1:
+            raise ValueError("at least one call has to run")
+        self._free = running
+        self._room = waiting
+        self._waiting: OrderedDict[Deferred[Any], Callable[[], Deferred[Any]]] = OrderedDict()
+        self._admitting = False
 
     def run(self, call: Callable[[], Deferred[_T]]) -> Deferred[_T]:
         """
@@ -44,25 +50,40 @@ class Turnstile:
 
         @raise Overloaded: too many are waiting.
         """
-        if len(self._semaphore.waiting) >= self._waiting:
+        if not self._free and len(self._waiting) >= self._room:
             raise Overloaded("too many are waiting")
-        started = False
-
-        def begin() -> Deferred[_T]:
-            nonlocal started
-            started = True
-            return call()
-
-        def giveUp(abandoned: Deferred[_T]) -> None:
-            if not started:
-                turn.cancel()
-
-        result: Deferred[_T] = Deferred(giveUp)
-
-        def deliver(outcome: _T | Failure) -> None:
-            if not result.called:
-                result.callback(outcome)
-
-        turn = self._semaphore.run(begin)
-        turn.addBoth(deliver)
+        result: Deferred[_T] = Deferred(self._giveUp)
+        self._waiting[result] = call
+        self._admit()
         return result
+
+    def _giveUp(self, result: Deferred[Any]) -> None:
+        """
+        Leave the queue; nothing happens if the call runs already.
+        """
+        self._waiting.pop(result, None)
+
+    def _admit(self) -> None:
+        """
+        Let in as many as there are places.  This is a loop, and not called by itself, for many
+        calls may end as soon as they begin.
+        """
+        if self._admitting:
+            return
+        self._admitting = True
+        while self._free and self._waiting:
+            result, call = self._waiting.popitem(last=False)
+            self._free -= 1
+            maybeDeferred(call).addBoth(self._ended, result)
+        self._admitting = False
+
+    def _ended(self, outcome: Any, result: Deferred[Any]) -> None:
+        """
+        A call has ended.
+
+        @param outcome: its result, or a failure.
+        """
+        self._free += 1
+        if not result.called:
+            result.callback(outcome)
+        self._admit()
