@@ -24,7 +24,7 @@ class _Source:
     """
     One address's recent failures.
 
-    @ivar times: when they were, the oldest first.
+    @ivar times: when they were, the oldest first; as many as the limit at the most.
 
     @ivar row: how many there were since the last success.
     """
@@ -91,7 +91,8 @@ class Throttle:
         if len(self._sources) > _MAX_SOURCES:
             del self._sources[next(iter(self._sources))]
         source.times.append(self._clock.seconds())
-        if self._failures.limit and len(source.times) > self._failures.limit:
+        # Without a limit only the last one counts, which tells how long to remember the row.
+        if len(source.times) > max(self._failures.limit, 1):
             source.times.popleft()
         source.row += 1
         return min(
