@@ -4,6 +4,7 @@ The machine's own addresses and ports.
 
 from __future__ import annotations
 
+import errno
 import random
 import socket
 from collections.abc import Callable
@@ -50,13 +51,19 @@ def isOwn(address: IPAddress) -> bool:
     """
     Whether C{address} is one of this machine's: only those can be bound to.
 
-    @raise OSError: there is no socket to try it with, so it cannot be told.
+    @raise OSError: it cannot be told, since there is no socket to try it with, or binding that
+        failed for another reason.
     """
     with socket.socket(_family(address), socket.SOCK_DGRAM) as probe:
         try:
             probe.bind((str(address), 0))
-        except OSError:
-            return False
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                return False
+            # All of its ports are taken, which clients can bring about with associations.
+            if error.errno == errno.EADDRINUSE:
+                return True
+            raise
     return True
 
 
