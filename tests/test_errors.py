@@ -62,6 +62,7 @@ BY_ERRNO: dict[int, int] = {
     errno.EHOSTDOWN: 4,
     errno.ECONNREFUSED: 5,
     errno.ECONNRESET: 5,
+    errno.ECONNABORTED: 5,
     errno.ETIMEDOUT: 6,
     errno.EAFNOSUPPORT: 8,
     errno.EMFILE: 1,

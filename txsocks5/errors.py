@@ -168,6 +168,8 @@ _BY_ERRNO: dict[int, ReplyCode] = {
     errno.EHOSTDOWN: ReplyCode.HOST_UNREACHABLE,
     errno.ECONNREFUSED: ReplyCode.CONNECTION_REFUSED,
     errno.ECONNRESET: ReplyCode.CONNECTION_REFUSED,
+    # What Linux calls a reset that came before the connection was looked at.
+    errno.ECONNABORTED: ReplyCode.CONNECTION_REFUSED,
     errno.ETIMEDOUT: ReplyCode.TTL_EXPIRED,
     errno.EAFNOSUPPORT: ReplyCode.ADDRESS_TYPE_NOT_SUPPORTED,
 }
