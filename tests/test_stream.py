@@ -1,0 +1,572 @@
+"""
+Tests for L{txsocks5.stream}.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import reactor as installedReactor
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IPullProducer, IPushProducer, ISSLTransport
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface import alsoProvides
+from zope.interface.verify import verifyObject
+
+from txsocks5.stream import Stream, TargetProtocol, endedWell, sendsAtOnce
+from txsocks5.testing import MemoryConnection, PrivateProtection, RecordingPeer
+
+#: To mypy the reactor is only a module.
+reactor: Any = installedReactor
+
+
+class HeardEvents:
+    """
+    Whoever listens to a L{TargetProtocol}.
+
+    @ivar heard: what it was told.
+    """
+
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+
+    def received(self, data: bytes) -> None:
+        """
+        Note octets.
+        """
+        self.heard.append(data)
+
+    def finished(self) -> None:
+        """
+        Note the end.
+        """
+        self.heard.append("finished")
+
+    def lost(self, reason: Failure) -> None:
+        """
+        Note how the connection ended.
+        """
+        self.heard.append(reason.type)
+
+
+class MemoryTestCase(SynchronousTestCase):
+    """
+    A test case with a L{TargetProtocol} that is connected to a peer by memory.
+    """
+
+    def setUp(self) -> None:
+        """
+        Connect.
+        """
+        self.peer = RecordingPeer()
+        self.target = TargetProtocol()
+        self.connection = MemoryConnection(self.target, self.peer)
+        self.stream = self.target.stream
+        self.transport = self.connection.client
+        self.flush = self.connection.flush
+
+
+class StreamTests(MemoryTestCase):
+    """
+    Tests for L{Stream} over a transport that is not a plain socket.
+    """
+
+    def test_interfaces(self) -> None:
+        """
+        A stream is both kinds of producer, so that every transport can brake it.
+        """
+        verifyObject(IPushProducer, self.stream)
+        verifyObject(IPullProducer, self.stream)
+
+    def test_noDelay(self) -> None:
+        """
+        A message does not wait for the next (R-1928-02), and a peer that has vanished is noticed
+        (R-1928-52).
+        """
+        self.assertIs(self.transport.noDelay, True)
+        self.assertIs(self.transport.keepAlive, True)
+
+    def test_oneWrite(self) -> None:
+        """
+        What is written in one call goes to the transport in one (R-1928-02).
+        """
+        self.stream.write(b"\x05\x00")
+        self.stream.write(b"\x01\x00")
+        self.flush()
+        self.assertEqual(self.transport.writes, [b"\x05\x00", b"\x01\x00"])
+        self.assertEqual(self.peer.received, b"\x05\x00\x01\x00")
+
+    def test_blocked(self) -> None:
+        """
+        A stream is blocked when the transport says that its buffer is full, and tells its owner
+        when that has drained (R-1928-51).
+        """
+        drained: list[bool] = []
+        self.stream.drained = lambda: drained.append(self.stream.blocked)
+        self.peer.pause()
+        self.stream.write(b"x" * 1000)
+        self.flush()
+        self.assertFalse(self.stream.blocked)
+        self.stream.write(b"x" * 200_000)
+        self.flush()
+        self.assertTrue(self.stream.blocked)
+        self.assertEqual(drained, [])
+        self.peer.resume()
+        self.flush()
+        self.assertEqual(drained, [False])
+        self.assertEqual(len(self.peer.received), 201_000)
+
+    def test_drainedForNobody(self) -> None:
+        """
+        Nobody needs to wait for a stream to drain.
+        """
+        self.stream.write(b"x" * 200_000)
+        self.assertTrue(self.stream.blocked)
+        self.flush()
+        self.assertFalse(self.stream.blocked)
+
+    def test_protection(self) -> None:
+        """
+        All that is written goes through the protection (R-1928-43, R-1928-53).
+        """
+        self.stream.protection = PrivateProtection(1, server=True)
+        self.stream.write(b"secret")
+        self.flush()
+        self.assertNotIn(b"secret", self.peer.received)
+        opened = PrivateProtection(1, server=False).unwrap(self.peer.received)
+        self.assertEqual(opened, b"secret")
+
+    def test_pauseReading(self) -> None:
+        """
+        A stream that is paused takes nothing until it is resumed; more of either does nothing
+        more.
+        """
+        listener = HeardEvents()
+        self.target.listen(listener)
+        self.stream.pauseReading()
+        self.stream.pauseReading()
+        self.peer.send(b"data")
+        self.flush()
+        self.assertEqual(listener.heard, [])
+        self.stream.resumeReading()
+        self.stream.resumeReading()
+        self.flush()
+        self.assertEqual(listener.heard, [b"data"])
+
+    def test_exhausted(self) -> None:
+        """
+        Once the peer has sent FIN, reading on does not find the same end again.
+        """
+        listener = HeardEvents()
+        self.target.listen(listener)
+        self.peer.finish()
+        self.flush()
+        self.assertFalse(self.stream.readable)
+        self.stream.pauseReading()
+        self.stream.resumeReading()
+        self.flush()
+        self.assertEqual(listener.heard, ["finished"])
+
+    def test_finish(self) -> None:
+        """
+        FIN follows what was written; then nothing more is sent, and the peer can go on.
+        """
+        listener = HeardEvents()
+        self.target.listen(listener)
+        self.stream.write(b"x" * 200_000)
+        self.stream.finish()
+        self.stream.write(b"not sent")
+        self.stream.finish()
+        self.flush()
+        self.assertEqual(self.peer.received, b"x" * 200_000)
+        self.assertTrue(self.peer.finished)
+        self.peer.send(b"answer")
+        self.flush()
+        self.assertEqual(listener.heard, [b"answer"])
+
+    def test_finishOverTLS(self) -> None:
+        """
+        TLS has no half-close: its close alert tells the peer that nothing follows.
+        """
+        alsoProvides(self.transport, ISSLTransport)
+        self.stream.finish()
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_finishWithoutHalfClose(self) -> None:
+        """
+        A transport that cannot half-close is closed.
+        """
+        transport = StringTransport()
+        stream = Stream(transport)
+        stream.write(b"last word")
+        stream.finish()
+        self.assertEqual(transport.value(), b"last word")
+        self.assertTrue(transport.disconnecting)
+
+    def test_close(self) -> None:
+        """
+        A stream that is closed sends what it holds and nothing more, and reads no more.
+        """
+        self.stream.write(b"x" * 200_000)
+        self.stream.close()
+        self.stream.write(b"not sent")
+        self.stream.resumeReading()
+        self.flush()
+        self.assertEqual(self.peer.received, b"x" * 200_000)
+        self.assertTrue(self.peer.finished)
+        self.assertFalse(self.transport.connected)
+
+    def test_closeAfterFinish(self) -> None:
+        """
+        What has finished can be closed.
+        """
+        self.stream.finish()
+        self.flush()
+        self.stream.close()
+        self.assertFalse(self.transport.connected)
+
+    def test_abort(self) -> None:
+        """
+        A stream that is aborted resets the connection, and what it held is lost.
+        """
+        self.peer.pause()
+        self.stream.write(b"x" * 200_000)
+        self.flush()
+        self.stream.abort()
+        self.stream.write(b"not sent")
+        self.stream.finish()
+        self.peer.resume()
+        self.flush()
+        assert self.peer.lost is not None
+        self.assertIsNotNone(self.peer.lost.check(ConnectionLost))
+        self.assertEqual(self.peer.received, b"")
+
+    def test_gone(self) -> None:
+        """
+        When the transport is gone, writing and finishing do nothing.
+        """
+        self.peer.abort()
+        self.flush()
+        self.stream.write(b"nobody hears")
+        self.stream.finish()
+        self.assertEqual(self.transport.writes, [])
+
+    def test_goneForGood(self) -> None:
+        """
+        What has heard that it is gone tells its transport nothing more: some cannot bear it.
+        """
+        self.stream.lost()
+        self.stream.write(b"not sent")
+        self.stream.finish()
+        self.stream.close()
+        self.stream.abort()
+        self.stream.resumeReading()
+        self.flush()
+        self.assertEqual(self.transport.writes, [])
+        self.assertTrue(self.transport.connected)
+        self.assertFalse(self.peer.finished)
+
+    def test_endedWell(self) -> None:
+        """
+        Only a regular end is one with everything delivered.
+        """
+        self.assertTrue(endedWell(Failure(ConnectionDone())))
+        self.assertFalse(endedWell(Failure(ConnectionLost())))
+        self.assertFalse(endedWell(Failure(ConnectionAborted())))
+
+
+class TargetProtocolTests(MemoryTestCase):
+    """
+    Tests for L{TargetProtocol}.
+    """
+
+    def test_passesOn(self) -> None:
+        """
+        What happens is told to the listener.
+        """
+        listener = HeardEvents()
+        self.target.listen(listener)
+        self.peer.send(b"data")
+        self.peer.finish()
+        self.flush()
+        self.peer.abort()
+        self.flush()
+        self.stream.write(b"x")
+        self.flush()
+        self.assertEqual(listener.heard, [b"data", "finished", ConnectionLost])
+
+    def test_keepsWhatCameEarly(self) -> None:
+        """
+        What the target has said before there is a listener is kept, and no more than one read of
+        it; the listener hears it before all else (R-1928-48).
+        """
+        connection = MemoryConnection(self.target, self.peer, readSize=10)
+        self.peer.send(b"0123456789abcdef")
+        self.peer.finish()
+        connection.flush()
+        self.assertEqual(len(connection.server._wire), 6)
+        listener = HeardEvents()
+        self.target.listen(listener)
+        self.assertEqual(listener.heard, [b"0123456789"])
+        connection.flush()
+        self.assertEqual(listener.heard, [b"0123456789", b"abcdef", "finished"])
+
+    def test_keepsTheEnd(self) -> None:
+        """
+        A target that has finished before there is a listener has finished for it, too.
+        """
+        self.peer.finish()
+        self.flush()
+        listener = HeardEvents()
+        self.target.listen(listener)
+        self.assertEqual(listener.heard, ["finished"])
+
+    def test_keepsTheLoss(self) -> None:
+        """
+        So has one that is gone.
+        """
+        self.peer.abort()
+        self.flush()
+        listener = HeardEvents()
+        self.target.listen(listener)
+        self.assertEqual(listener.heard, [ConnectionLost])
+
+
+class _Recorder(TargetProtocol):
+    """
+    The protocol under test on a real socket.
+
+    @ivar made: called when it is connected.
+
+    @ivar gone: fires when the connection is gone.
+
+    @ivar reason: why that is.
+    """
+
+    def __init__(self, made: Callable[[_Recorder], None]) -> None:
+        self.made = made
+        self.gone: Deferred[None] = Deferred()
+        self.reason: Failure | None = None
+
+    def connectionMade(self) -> None:
+        """
+        Tell the test.
+        """
+        super().connectionMade()
+        self.made(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """
+        Tell the test.
+        """
+        super().connectionLost(reason)
+        self.reason = reason
+        self.gone.callback(None)
+
+
+class SocketTests(TestCase):
+    """
+    Tests for L{Stream} over a real socket, which it writes to at once.  The peer is a blocking
+    socket in the same thread: nothing but the kernel takes what is written.
+    """
+
+    def setUp(self) -> Deferred[None]:
+        """
+        Connect over the loopback interface.
+        """
+        connected: Deferred[_Recorder] = Deferred()
+        factory = Factory.forProtocol(lambda: _Recorder(connected.callback))
+        factory.noisy = False
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        self.peer = socket.create_connection(("127.0.0.1", port.getHost().port), timeout=10)
+        self.addCleanup(self.peer.close)
+
+        def prepare(target: _Recorder) -> None:
+            self.target = target
+            self.stream = target.stream
+            assert target.transport is not None
+            self.transport: Any = target.transport
+            self.addCleanup(self.leave)
+
+        return connected.addCallback(prepare)
+
+    def leave(self) -> Deferred[None]:
+        """
+        End the connection, if it has not ended.
+        """
+        self.transport.abortConnection()
+        return self.target.gone
+
+    def read(self, octets: int) -> bytes:
+        """
+        Read at the peer, without letting the reactor run.
+        """
+        data = b""
+        while len(data) < octets:
+            piece = self.peer.recv(octets - len(data))
+            if not piece:
+                break
+            data += piece
+        return data
+
+    def fill(self) -> int:
+        """
+        Write until the kernel takes no more.
+
+        @return: the number of octets.
+        """
+        octets = 0
+        while not self.stream.blocked:
+            self.stream.write(b"x" * 65536)
+            octets += 65536
+        return octets
+
+    def drained(self, octets: int) -> Deferred[None]:
+        """
+        Let the peer read what was written while the reactor runs.
+
+        @return: fires when the stream has drained.
+        """
+        fired: Deferred[None] = Deferred()
+        drained: list[None] = []
+        self.stream.drained = lambda: drained.append(None)
+        self.peer.setblocking(False)
+        taken = 0
+
+        def take() -> None:
+            nonlocal taken
+            try:
+                while taken < octets:
+                    taken += len(self.peer.recv(octets - taken))
+            except BlockingIOError:
+                pass
+            if taken < octets or not drained:
+                reactor.callLater(0.001, take)
+            else:
+                self.peer.setblocking(True)
+                self.assertEqual(len(drained), 1)
+                self.assertFalse(self.stream.blocked)
+                fired.callback(None)
+
+        take()
+        return fired
+
+    def test_sendsAtOnce(self) -> None:
+        """
+        A plain socket is one that can be written to at once; what is no socket is not.
+        """
+        self.assertTrue(sendsAtOnce(self.transport))
+        self.assertFalse(sendsAtOnce(StringTransport()))
+
+    def test_writesAtOnce(self) -> None:
+        """
+        What is written is with the peer when the call returns: it does not wait for the reactor.
+        """
+        self.stream.write(b"now")
+        self.assertEqual(self.read(3), b"now")
+        self.assertFalse(self.stream.blocked)
+
+    def test_blockedByTheKernel(self) -> Deferred[None]:
+        """
+        When the kernel takes no more, the stream is blocked until it has; nothing is lost
+        (R-1928-51).
+        """
+        octets = self.fill()
+        self.stream.write(b"tail")
+        self.assertTrue(self.stream.blocked)
+
+        def then(ignored: object) -> None:
+            self.assertEqual(self.read(4), b"tail")
+            self.stream.write(b"again at once")
+            self.assertEqual(self.read(13), b"again at once")
+
+        return self.drained(octets).addCallback(then)
+
+    def test_blockedAgain(self) -> Deferred[None]:
+        """
+        A stream can be blocked any number of times.
+        """
+        first = self.drained(self.fill())
+        return first.addCallback(lambda ignored: self.drained(self.fill()))
+
+    def test_finishWhileBlocked(self) -> Deferred[None]:
+        """
+        FIN follows what the kernel has not taken yet.
+        """
+        octets = self.fill()
+        self.stream.finish()
+        self.peer.setblocking(False)
+        result: Deferred[None] = Deferred()
+        taken = 0
+
+        def take() -> None:
+            nonlocal taken
+            try:
+                piece = self.peer.recv(1 << 20)
+                while piece:
+                    taken += len(piece)
+                    piece = self.peer.recv(1 << 20)
+            except BlockingIOError:
+                reactor.callLater(0.001, take)
+            else:
+                result.callback(None)
+
+        take()
+        return result.addCallback(lambda ignored: self.assertEqual(taken, octets))
+
+    def test_finish(self) -> Deferred[None]:
+        """
+        FIN is sent, and the answer to it is heard.
+        """
+        self.stream.write(b"question")
+        self.stream.finish()
+        listener = HeardEvents()
+        self.target.listen(listener)
+        result: Deferred[None] = Deferred()
+
+        def look() -> None:
+            if not listener.heard:
+                reactor.callLater(0.001, look)
+                return
+            self.assertEqual(listener.heard, [b"answer"])
+            self.assertEqual(self.read(100), b"question")
+            result.callback(None)
+
+        self.peer.sendall(b"answer")
+        look()
+        return result
+
+    def test_writesToTheDead(self) -> Deferred[None]:
+        """
+        If the connection turns out to be gone when it is written to, its end is reported in the
+        regular way, once.
+        """
+        self.stream.pauseReading()
+        # A reset; the reactor has no turn to notice it before we write.
+        self.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        self.peer.close()
+        self.stream.write(b"nobody hears")
+        self.assertTrue(self.stream.blocked)
+
+        def then(ignored: None) -> None:
+            assert self.target.reason is not None
+            self.assertIsNotNone(self.target.reason.check(ConnectionLost))
+            self.stream.write(b"nobody hears this either")
+
+        return self.target.gone.addCallback(then)
+
+    def test_writesBetweenEndAndNews(self) -> None:
+        """
+        A socket that is closed, but of whose end nobody has heard yet, swallows what is written.
+        """
+        self.transport.connected = 0
+        self.addCleanup(setattr, self.transport, "connected", 1)
+        self.stream.write(b"nobody hears")
+        self.assertFalse(self.stream.blocked)
