@@ -12,16 +12,18 @@ import socket
 from ipaddress import ip_address
 from typing import Any, cast
 
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.protocol import Factory
-from twisted.python.systemd import ListenFDs
+
+from .wire import unmapped
 
 __all__ = ["isLocal"]
 
 
-class _NoPort:
+class _NotNow(Exception):
     """
-    What a L{_Recorder} returns instead of a port.
+    Keeps an endpoint from going on as if it listened.
     """
 
 
@@ -40,7 +42,7 @@ class _Recorder:
         Note an interface.
         """
         self.local.append(_isLoopback(interface))
-        return _NoPort()
+        raise _NotNow
 
     def listenSSL(
         self,
@@ -54,14 +56,25 @@ class _Recorder:
         Note an interface.
         """
         self.local.append(_isLoopback(interface))
-        return _NoPort()
+        raise _NotNow
 
     def listenUNIX(self, address: object, factory: object, *args: Any, **kwargs: Any) -> Any:
         """
         Note a UNIX socket.
         """
         self.local.append(True)
-        return _NoPort()
+        raise _NotNow
+
+    def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: object) -> Any:
+        """
+        Note a socket that systemd has passed on.  Raising an exception also keeps the endpoint
+        from closing it.
+        """
+        with socket.socket(fileno=os.dup(fileDescriptor)) as inherited:
+            self.local.append(
+                inherited.family == socket.AF_UNIX or _isLoopback(inherited.getsockname()[0])
+            )
+        raise _NotNow
 
 
 def _isLoopback(interface: str) -> bool:
@@ -69,23 +82,9 @@ def _isLoopback(interface: str) -> bool:
     Whether C{interface} is a loopback address; the empty one is all of them.
     """
     try:
-        return ip_address(interface.partition("%")[0]).is_loopback
+        return unmapped(ip_address(interface.partition("%")[0])).is_loopback
     except ValueError:
         return False
-
-
-def _inheritedAreLocal() -> bool:
-    """
-    Whether all sockets that systemd has passed on are loopback or UNIX ones.  Which of them
-    an endpoint takes is not asked: one exposed socket counts for all.
-    """
-    for descriptor in ListenFDs.fromEnvironment().inheritedDescriptors():
-        with socket.socket(fileno=os.dup(descriptor)) as inherited:
-            if inherited.family == socket.AF_UNIX:
-                continue
-            if not _isLoopback(inherited.getsockname()[0]):
-                return False
-    return True
 
 
 def isLocal(description: str) -> bool:
@@ -97,10 +96,21 @@ def isLocal(description: str) -> bool:
     @return: L{True} if it is known to listen on loopback addresses or UNIX sockets only.
 
     @raise ValueError: it is no endpoint string.
+
+    @raise TypeError: it has an argument too many, or too few.
+
+    @raise Exception: it names something that cannot be used: a certificate that is not there, a
+        socket that systemd has not passed on.
     """
-    if description.removeprefix("haproxy:").startswith("systemd:"):
-        return _inheritedAreLocal()
     recorder = _Recorder()
-    endpoint = serverFromString(cast(Any, recorder), description)
-    endpoint.listen(Factory()).addErrback(lambda reason: None)
+    try:
+        endpoint = serverFromString(cast(Any, recorder), description)
+    except LookupError as error:
+        raise ValueError(f"there is no such socket or argument: {error}") from error
+    failures: list[BaseException] = []
+    maybeDeferred(endpoint.listen, Factory()).addErrback(lambda why: failures.append(why.value))
+    for failure in failures:
+        # It has been asked to look at what is no socket.
+        if isinstance(failure, OSError):
+            raise failure
     return bool(recorder.local) and all(recorder.local)
