@@ -172,7 +172,8 @@ class PasswordAuthenticator:
         self._reactor: IReactorTime = reactor
         self._threads: IReactorThreads = reactor
         self._checkers = tuple(checkers)
-        self._throttle = Throttle(reactor, failures or Failures())
+        self._failures = failures or Failures()
+        self._throttle = Throttle(reactor, self._failures)
         self._turnstile = Turnstile(running, waiting)
 
     def conversation(self, client: IPAddress | None) -> IConversation:
@@ -193,13 +194,19 @@ class PasswordAuthenticator:
         began = self._reactor.seconds()
         try:
             avatar = await self._ask(UsernamePassword(credentials.username, credentials.password))
-        except (LoginFailed, Overloaded) as error:
-            reason = str(error) if isinstance(error, Overloaded) else "wrong user name or password"
+        except LoginFailed:
+            reason = "wrong user name or password"
+            delay = self._throttle.failed(client)
+        except Overloaded as error:
+            # Nobody has looked at the password, so it does not count as a failure: otherwise
+            # whoever keeps the checkers busy would lock out everybody else.
+            reason = str(error)
+            delay = self._failures.delay
         else:
             self._throttle.succeeded(client)
             name = avatar if isinstance(avatar, str) else avatar.decode("utf-8", "surrogateescape")
             return Accepted(Identity(name, self.method))
-        left = began + self._throttle.failed(client) - self._reactor.seconds()
+        left = began + delay - self._reactor.seconds()
         if left > 0:
             await _sleep(self._reactor, left)
         return Refused(reason, username)
@@ -211,16 +218,26 @@ class PasswordAuthenticator:
         @return: the avatar identifier of the first that accepts.
 
         @raise LoginFailed: none does.
+
+        @raise Overloaded: there was no room for the first one that had to be asked.
         """
+        asked = False
         for checker in self._checkers:
             try:
                 avatar: object = await self._requestAvatarId(checker, credentials)
             except LoginFailed:
+                asked = True
                 continue
-            except (CancelledError, Overloaded):
+            except CancelledError:
                 raise
-            except Exception:
-                events.checkerBroken.emit(self._log, checker=repr(checker), log_failure=Failure())
+            except Overloaded:
+                if not asked:
+                    raise
+                continue
+            except Exception as error:
+                events.checkerBroken.emit(
+                    self._log, checker=repr(checker), log_failure=_withoutText(error)
+                )
                 continue
             # Whoever is let in has a name: ANONYMOUS is a tuple.
             if isinstance(avatar, (bytes, str)):
@@ -244,6 +261,21 @@ class PasswordAuthenticator:
                 credentials,
             )
         )
+
+
+class _CheckerFailed(Exception):
+    """
+    What a checker has raised, by the name of its class.
+    """
+
+
+def _withoutText(error: Exception) -> Failure:
+    """
+    Where an error has come from, for the log, without what it says: that may quote the password
+    (R-1929-11), as that of a checker does which decodes it.
+    """
+    kind = f"{type(error).__module__}.{type(error).__qualname__}"
+    return Failure(_CheckerFailed(kind), _CheckerFailed, error.__traceback__)
 
 
 def _resultOf(checker: ICredentialsChecker, credentials: UsernamePassword) -> object:
