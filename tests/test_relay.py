@@ -20,7 +20,7 @@ from zope.interface import implementer
 from txsocks5.config import Timeouts
 from txsocks5.interfaces import Identity, IRelayTap, Question
 from txsocks5.relay import CopyingRelay
-from txsocks5.stream import Stream, TargetProtocol
+from txsocks5.stream import Fate, Stream, TargetProtocol
 from txsocks5.sweep import Sweep
 from txsocks5.testing import MemoryConnection, RecordedTraffic, RecordingPeer, flushAll
 from txsocks5.wire import Address, Command
@@ -362,6 +362,17 @@ class RelayTests(SynchronousTestCase):
         self.assertEqual(pair.reasons, ["because"])
         self.assertEqual(pair.clock.getDelayedCalls(), [])
 
+    def test_finAfterTheEnd(self) -> None:
+        """
+        A FIN that is heard of when both connections are gone sets no timer.
+        """
+        pair = Pair()
+        pair.relay.abort("because")
+        pair.flush()
+        pair.relay.clientFinished()
+        self.assertEqual(pair.reasons, ["because"])
+        self.assertEqual(pair.clock.getDelayedCalls(), [])
+
     def test_targetGoneBefore(self) -> None:
         """
         If the target has said something and is gone before the relay begins, the client still
@@ -447,6 +458,45 @@ class LimitTests(SynchronousTestCase):
         pair = Pair(Timeouts(halfClosed=0))
         pair.target.finish()
         pair.flush()
+        pair.advance(1000)
+        self.assertEqual(pair.reasons, [])
+        self.assertEqual(pair.clock.getDelayedCalls(), [])
+
+    def test_pausedForEver(self) -> None:
+        """
+        A relay without a limit may wait for ever for a side to take what is held for it; whether
+        the other is still there is asked meanwhile, of any transport.
+        """
+        pair = Pair(capacity=1000)
+        pair.target.pause()
+        pair.client.send(b"x" * 100_000)
+        pair.flush()
+        pair.advance(1000)
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assertEqual(pair.reasons, [])
+        pair.target.resume()
+        pair.flush()
+        pair.advance(2)
+        self.assertEqual(len(pair.target.received), 100_000)
+        self.assertEqual(pair.clock.getDelayedCalls(), [])
+
+    def test_resetWhilePaused(self) -> None:
+        """
+        A reset from a side that is not being read is noticed, though not at once, and resets the
+        other (R-1928-50).
+        """
+        pair = Pair(capacity=1000)
+        pair.target.pause()
+        pair.client.send(b"x" * 100_000)
+        pair.flush()
+        pair.advance(3)
+        self.assertEqual(pair.reasons, [])
+        pair.side.stream.fate = lambda: Fate.RESET  # type: ignore[method-assign]
+        pair.advance(1)
+        self.assertEqual(pair.reasons, ["reset while it was not read"])
+        pair.target.resume()
+        pair.flush()
+        self.assertEqual(kindOf(pair.target), ConnectionLost)
         self.assertEqual(pair.clock.getDelayedCalls(), [])
 
     def test_halfClosedOutlivesIdle(self) -> None:

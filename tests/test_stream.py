@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import alsoProvides
 from zope.interface.verify import verifyObject
 
-from txsocks5.stream import Stream, TargetProtocol, endedWell, sendsAtOnce
+from txsocks5.stream import Fate, Stream, TargetProtocol, endedWell, sendsAtOnce
 from txsocks5.testing import MemoryConnection, PrivateProtection, RecordingPeer
 
 #: To mypy the reactor is only a module.
@@ -271,6 +271,14 @@ class StreamTests(MemoryTestCase):
         self.assertEqual(self.transport.writes, [])
         self.assertTrue(self.transport.connected)
         self.assertFalse(self.peer.finished)
+
+    def test_fate(self) -> None:
+        """
+        Of a transport that is no socket nothing is known, so that its peer counts as being there.
+        """
+        self.peer.abort()
+        self.assertIs(self.stream.fate(), Fate.OPEN)
+        self.assertFalse(self.stream.paused)
 
     def test_endedWell(self) -> None:
         """
@@ -549,9 +557,8 @@ class SocketTests(TestCase):
         regular way, once.
         """
         self.stream.pauseReading()
-        # A reset; the reactor has no turn to notice it before we write.
-        self.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
-        self.peer.close()
+        # The reactor has no turn to notice it before we write.
+        self.reset()
         self.stream.write(b"nobody hears")
         self.assertTrue(self.stream.blocked)
 
@@ -561,6 +568,46 @@ class SocketTests(TestCase):
             self.stream.write(b"nobody hears this either")
 
         return self.target.gone.addCallback(then)
+
+    def reset(self) -> None:
+        """
+        Let the peer reset the connection.
+        """
+        self.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        self.peer.close()
+
+    def test_fate(self) -> None:
+        """
+        What the peer has done is known without reading, whatever is still to be read.
+        """
+        self.stream.pauseReading()
+        self.assertTrue(self.stream.paused)
+        self.assertIs(self.stream.fate(), Fate.OPEN)
+        self.peer.sendall(b"data")
+        self.assertIs(self.stream.fate(), Fate.OPEN)
+        self.peer.shutdown(socket.SHUT_WR)
+        self.assertIs(self.stream.fate(), Fate.FINISHED)
+        self.reset()
+        self.assertIs(self.stream.fate(), Fate.RESET)
+
+    def test_fateUnknown(self) -> None:
+        """
+        Where the system does not tell, the peer counts as being there.
+        """
+        self.reset()
+        self.patch(socket, "TCP_INFO", 0x7FFF)
+        self.assertIs(self.stream.fate(), Fate.OPEN)
+        del socket.TCP_INFO
+        self.assertIs(self.stream.fate(), Fate.OPEN)
+
+    def test_fateOfTheGone(self) -> Deferred[None]:
+        """
+        Of a connection that is gone nothing is asked.
+        """
+        self.transport.abortConnection()
+        return self.target.gone.addCallback(
+            lambda ignored: self.assertIs(self.stream.fate(), Fate.OPEN)
+        )
 
     def test_writesBetweenEndAndNews(self) -> None:
         """

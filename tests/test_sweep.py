@@ -133,6 +133,37 @@ class SweepTests(SynchronousTestCase):
         self.assertEqual((first.seen, late.seen), ([1.0], [2.0]))
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
 
+    def test_brokenByOne(self) -> None:
+        """
+        One that fails is looked at no more, and the others are looked at as before.
+        """
+        others = [Item() for _ in range(20)]
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        broken = Item(fail)
+        for item in (*others, broken):
+            self.sweep.add(item)
+        self.assertRaises(ZeroDivisionError, self.clock.advance, 1)
+        for _ in range(3):
+            self.clock.advance(1)
+        self.assertEqual(len(broken.seen), 1)
+        for item in others:
+            self.assertEqual(item.seen[-3:], [2.0, 3.0, 4.0])
+
+    def test_brokenAlone(self) -> None:
+        """
+        If the one that fails was the only one, there is nothing left to look at.
+        """
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        self.sweep.add(Item(fail))
+        self.assertRaises(ZeroDivisionError, self.clock.advance, 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
 
 class IdlerTests(SynchronousTestCase):
     """

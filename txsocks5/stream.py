@@ -16,6 +16,7 @@ from twisted.internet.interfaces import (
     IPullProducer,
     IPushProducer,
     ISSLTransport,
+    ISystemHandle,
     ITCPTransport,
     ITransport,
 )
@@ -201,9 +202,12 @@ class Stream:
         nobody else would tell.
 
         @return: L{Fate.OPEN} also where that cannot be known: TLS, UNIX sockets, other systems
-            than Linux.
+            than Linux, and transports that are no sockets at all.
         """
-        handle = None if self._gone else self.transport.getHandle()  # type: ignore[attr-defined]
+        transport = self.transport
+        handle: object = None
+        if not self._gone and ISystemHandle.providedBy(transport):
+            handle = transport.getHandle()
         if not isinstance(handle, socket.socket) or handle.family == socket.AF_UNIX:
             return Fate.OPEN
         try:

@@ -63,11 +63,23 @@ class Sweep:
     def _sweep(self) -> None:
         self._next = None
         now = self._clock.seconds()
-        for item in list(self._items):
-            if item in self._items:
-                item.swept(now)
-        if self._items and self._next is None:
-            self._next = self._clock.callLater(self.period, self._sweep)
+        try:
+            for item in list(self._items):
+                if item in self._items:
+                    self._look(item, now)
+        finally:
+            if self._items and self._next is None:
+                self._next = self._clock.callLater(self.period, self._sweep)
+
+    def _look(self, item: Sweepable, now: float) -> None:
+        """
+        Look at one thing.  If it fails it is looked at no more: the others must not suffer.
+        """
+        try:
+            item.swept(now)
+        except BaseException:
+            self.remove(item)
+            raise
 
 
 class Idler:
