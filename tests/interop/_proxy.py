@@ -86,8 +86,7 @@ class Proxy:
     @ivar port: the port that it listens on.
     """
 
-    def __init__(self, process: Program, address: str) -> None:
-        self._process = process
+    def __init__(self, address: str) -> None:
         host, _, port = address.rpartition(":")
         self.host = host.strip("[]")
         self.port = int(port)
@@ -98,13 +97,6 @@ class Proxy:
         Where it listens, as in a URL: C{127.0.0.1:1080} or C{[::1]:1080}.
         """
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def log(self) -> str:
-        """
-        What it has logged so far.
-        """
-        return self._process.printed
 
 
 def complaints(outcome: Outcome) -> list[str]:
@@ -204,7 +196,7 @@ class InteropTestCase(TestCase):
         )
         (address,) = await process.whenPrinted(READY)
         self.addCleanup(self._stop, process)
-        return Proxy(process, address)
+        return Proxy(address)
 
     async def _stop(self, process: Program) -> None:
         """
