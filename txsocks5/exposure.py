@@ -12,9 +12,10 @@ import socket
 from ipaddress import ip_address
 from typing import Any, cast
 
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
 
 from .wire import unmapped
 
@@ -107,10 +108,22 @@ def isLocal(description: str) -> bool:
         endpoint = serverFromString(cast(Any, recorder), description)
     except LookupError as error:
         raise ValueError(f"there is no such socket or argument: {error}") from error
-    failures: list[BaseException] = []
-    maybeDeferred(endpoint.listen, Factory()).addErrback(lambda why: failures.append(why.value))
-    for failure in failures:
+    for failure in _failures(maybeDeferred(endpoint.listen, Factory())):
         # It has been asked to look at what is no socket.
         if isinstance(failure, OSError):
             raise failure
     return bool(recorder.local) and all(recorder.local)
+
+
+def _failures(listened: Deferred[Any]) -> list[BaseException]:
+    """
+    What has kept an endpoint from listening by now.
+    """
+    found: list[BaseException] = []
+
+    def failed(reason: Failure) -> None:
+        assert reason.value is not None
+        found.append(reason.value)
+
+    listened.addErrback(failed)
+    return found
