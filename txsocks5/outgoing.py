@@ -4,6 +4,7 @@ The way out: names to addresses, addresses past policy, addresses to a connectio
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from itertools import chain, zip_longest
@@ -11,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 from twisted.internet import address as twistedAddress
+from twisted.internet._resolver import GAIResolver
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import (
@@ -42,7 +44,15 @@ from .stream import TargetProtocol
 from .turnstile import Turnstile
 from .wire import Address, IPAddress, unmapped
 
-__all__ = ["Admitted", "Outgoing", "SystemResolver", "TCPDialer", "ordered", "race"]
+__all__ = [
+    "MAX_ADDRESSES",
+    "Admitted",
+    "Outgoing",
+    "SystemResolver",
+    "TCPDialer",
+    "ordered",
+    "race",
+]
 
 _T = TypeVar("_T")
 
@@ -50,6 +60,12 @@ _STAGGER = 0.25
 """
 Seconds until the next address is tried beside one that has not answered: RFC 8305's
 Connection Attempt Delay.
+"""
+
+MAX_ADDRESSES = 32
+"""
+How many addresses of a name are looked at; the others are as if they were not there.  A name
+belongs to a stranger, and can have thousands.
 """
 
 
@@ -73,8 +89,8 @@ class _Receiver:
         """
         Keep an address, unless it only means something together with an interface.
         """
-        host = getattr(address, "host", "")
-        if "%" not in host:
+        host = getattr(address, "host", None)
+        if isinstance(host, str) and "%" not in host:
             self._addresses[unmapped(ip_address(host))] = None
 
     def resolutionComplete(self) -> None:
@@ -85,6 +101,16 @@ class _Receiver:
             self.result.callback(tuple(self._addresses))
         else:
             self.result.errback(NameNotResolved(f"no address found for {self._name}"))
+
+
+def _careful(*args: Any) -> Any:
+    """
+    Look up a name; whatever goes wrong, it is said as C{getaddrinfo} says most of it.
+    """
+    try:
+        return socket.getaddrinfo(*args)
+    except Exception as error:
+        raise socket.gaierror(socket.EAI_FAIL, str(error)) from error
 
 
 @implementer(IResolver)
@@ -105,6 +131,11 @@ class SystemResolver:
 
         @param waiting: how many more may wait for their turn.
         """
+        if type(resolver) is GAIResolver:
+            # Twisted's own never answers if there is no file descriptor left for a look-up, and
+            # each of those would keep its place for ever.
+            getaddrinfo: Any = _careful
+            resolver = GAIResolver(resolver._reactor, resolver._getThreadPool, getaddrinfo)
         self._resolver = resolver
         self._turnstile = Turnstile(running, waiting)
 
@@ -212,10 +243,11 @@ class _Race(Generic[_T]):
         Begin the next attempt.
         """
         self._next = None
-        attempt = maybeDeferred(self._waiting.pop())
-        self._running.append(attempt)
+        begin = self._waiting.pop()
         if self._waiting:
             self._next = self._clock.callLater(_STAGGER, self._begin)
+        attempt = maybeDeferred(begin)
+        self._running.append(attempt)
         attempt.addCallbacks(self._won, self._failed, errbackArgs=(attempt,))
 
     def _stop(self) -> None:
@@ -240,8 +272,8 @@ class _Race(Generic[_T]):
         assert reason.value is not None
         self._errors.append(reason.value)
         if self._waiting:
-            if self._next is not None:
-                self._next.cancel()
+            assert self._next is not None
+            self._next.cancel()
             self._begin()
         elif not self._running:
             self._over = True
@@ -301,14 +333,19 @@ class Outgoing:
         """
         Ask policy about addresses.
 
-        @return: those that may be reached.
+        @return: those that may be reached, L{MAX_ADDRESSES} at the most.
 
-        @raise AddressTypeNotSupported: all are of a family that is switched off.
+        @raise AddressTypeNotSupported: the address asked for is of a family that is switched off.
+
+        @raise NameNotResolved: all addresses of the name asked for are.
 
         @raise NotAllowed: policy admits none.
         """
-        usable = ordered(addresses, self._network.prefer)
+        usable = ordered(addresses, self._network.prefer)[:MAX_ADDRESSES]
         if not usable:
+            assert question.destination is not None
+            if isinstance(question.destination.host, str):
+                raise NameNotResolved("all its addresses are of a family that is switched off")
             raise AddressTypeNotSupported("this address family is switched off")
         verdicts = [(self._policy.judgeAddress(question, address), address) for address in usable]
         allowed = [(verdict, address) for verdict, address in verdicts if verdict.allowed]
@@ -355,7 +392,7 @@ class Outgoing:
         assert question.destination is not None
         port = question.destination.port
         attempts = [self._attempt(Address(address, port)) for address in admitted.addresses]
-        dialled = attempts[0]() if len(attempts) == 1 else race(attempts, self._clock)
+        dialled = race(attempts, self._clock)
         if self._timeouts.connect:
             left = began + self._timeouts.connect - self._clock.seconds()
             dialled.addTimeout(max(left, 0), self._clock, _connectingTooLong)
