@@ -173,6 +173,8 @@ class Binder:
 
         @raise NoRoute: the system has no address towards the expected peer.
 
+        @raise OSError: there is no socket to find that out with.
+
         @raise CannotListenError: no port is to be had.
 
         @raise NameNotResolved: see L{Outgoing.find}, for this and the other errors.
@@ -205,17 +207,24 @@ class Binder:
         Find out who may come, and where to wait.
 
         @return: the addresses of the expected peer, or L{None} for anybody; the local address
-            that it can reach; and what allowed it.
+            that it can reach, by the first of its own to which there is a way; and what allowed
+            it.
         """
         assert question.destination is not None
         host = question.destination.host
         if not isinstance(host, str) and host.is_unspecified:
             return None, reached, self._outgoing.judge(question).reason
         admitted = await self._outgoing.find(question)
-        source = local.sourceTowards(admitted.addresses[0])
-        if source is None:
-            raise NoRoute(f"no route to {admitted.addresses[0]}")
-        return frozenset(admitted.addresses), source, admitted.reason
+        refusal: Exception = NoRoute(f"no route to {admitted.addresses[0]}")
+        for towards in admitted.addresses:
+            try:
+                source = local.sourceTowards(towards)
+            except OSError as error:
+                refusal = error
+                continue
+            if source is not None:
+                return frozenset(admitted.addresses), source, admitted.reason
+        raise refusal
 
 
 def _waitedTooLong(reason: object, seconds: float) -> None:
