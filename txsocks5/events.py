@@ -87,7 +87,7 @@ ready = Event(
     "ready",
     LogLevel.info,
     "SOCKS5 ready; try it: curl --proxy {url} https://example.com/",
-    {"url": "the address of the first listener, as curl takes it"},
+    {"url": "the address of the first listener, as curl takes it; not logged if curl cannot"},
 )
 
 opened = Event(

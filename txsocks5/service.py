@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -25,6 +25,10 @@ BACKLOG = 1024
 Connections that the system keeps until they are accepted, where an endpoint string does not say
 otherwise.  The system's own limit holds beside it.
 """
+
+
+_PLAIN = ("tcp:", "tcp6:", "systemd:")
+_WITH_BACKLOG = ("tcp", "tcp6", "ssl", "tls", "unix")
 
 
 class SOCKS5Service(Service):
@@ -44,6 +48,8 @@ class SOCKS5Service(Service):
         self._factory = factory
         self._listen = tuple(listen)
         self._ports: list[IListeningPort] = []
+        # The endpoints that take their time, and have not begun to listen yet.
+        self._waiting: list[Deferred[None]] = []
         self._began = False
 
     def privilegedStartService(self) -> None:
@@ -73,13 +79,23 @@ class SOCKS5Service(Service):
         self._began = True
         failures: list[Failure] = []
         for description in self._listen:
-            endpoint = serverFromString(self._factory.reactor, _withBacklog(description))
-            endpoint.listen(self._factory).addCallbacks(self._listening, failures.append)
+            listened = maybeDeferred(self._listenAt, description).addCallback(self._listening)
+            if listened.called:
+                listened.addErrback(failures.append)
+            else:
+                # One of the endpoints that take their time.  If it fails, that is left to the log.
+                self._waiting.append(listened)
+                listened.addErrback(lambda reason: reason.trap(CancelledError) and None)
         if failures:
             self._stopListening()
-            self._began = False
             failures[0].raiseException()
         self._announce()
+
+    def _listenAt(self, description: str) -> Deferred[IListeningPort]:
+        """
+        Listen at one endpoint.
+        """
+        return _endpoint(self._factory.reactor, description).listen(self._factory)
 
     def _listening(self, port: IListeningPort) -> None:
         """
@@ -95,18 +111,24 @@ class SOCKS5Service(Service):
         """
         Say that all is in place, and how to see it work.
         """
-        for port in self._ports:
-            address = local.addressOf(port.getHost())
+        if self._ports and self._listen[0].startswith(_PLAIN):
+            address = local.addressOf(self._ports[0].getHost())
             if address is not None:
                 events.ready.emit(self._log, url=f"socks5h://{address}")
-                return
 
     def _stopListening(self) -> Deferred[Any]:
         """
         Close all ports.
         """
+        self._began = False
+        waiting, self._waiting = self._waiting, []
+        for listened in waiting:
+            listened.cancel()
         ports, self._ports = self._ports, []
-        self._factory.listeners.clear()
+        for port in ports:
+            address = local.addressOf(port.getHost())
+            if address is not None:
+                self._factory.listeners.discard(address)
         return DeferredList([maybeDeferred(port.stopListening) for port in ports])
 
     def stopService(self) -> Deferred[None]:
@@ -116,7 +138,6 @@ class SOCKS5Service(Service):
         @return: a Deferred that fires when nothing is left of either.
         """
         Service.stopService(self)
-        self._began = False
         stopped = self._stopListening()
         return stopped.addCallback(lambda ignored: self._factory.stopSessions())
 
@@ -131,11 +152,19 @@ def _describe(port: IListeningPort, address: Address | None) -> str:
     return f"unix:{name.decode('utf-8', 'replace')}" if isinstance(name, bytes) else str(port)
 
 
-def _withBacklog(description: str) -> str:
+def _endpoint(reactor: Any, description: str) -> IStreamServerEndpoint:
     """
-    Give an endpoint string our backlog, if it is of a kind that has one and does not set it.
+    Make an endpoint, with our backlog if it is of a kind that has one and does not set it.
     """
     kind = description.removeprefix("haproxy:").partition(":")[0]
-    if kind not in ("tcp", "tcp4", "tcp6", "ssl", "unix") or ":backlog=" in description:
-        return description
-    return f"{description}:backlog={BACKLOG}"
+    endpoint: IStreamServerEndpoint
+    if kind in _WITH_BACKLOG and ":backlog=" not in description:
+        try:
+            endpoint = serverFromString(reactor, f"{description}:backlog={BACKLOG}")
+            return endpoint
+        except TypeError:
+            # It is set without its name being said; or something is wrong, which the next line
+            # finds out.
+            pass
+    endpoint = serverFromString(reactor, description)
+    return endpoint

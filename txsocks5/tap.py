@@ -4,12 +4,19 @@ C{twistd socks5}.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from twisted.application.service import IService
 from twisted.cred.credentials import IUsernamePassword
-from twisted.cred.strcred import AuthOptionMixin
+from twisted.cred.strcred import (
+    AuthOptionMixin,
+    InvalidAuthType,
+    UnsupportedInterfaces,
+    makeChecker,
+)
 from twisted.python import usage
 
 from .auth import Anonymous, PasswordAuthenticator, installedAuthenticators, withOctets
@@ -24,8 +31,18 @@ from .wire import IPAddress, unmapped
 
 __all__ = ["Options", "makeService"]
 
+_Method = TypeVar("_Method", bound=Callable[..., None])
+
 _LOOK_UPS = 64
 _OTHER_THREADS = 8
+
+
+def _inOneLine(method: _Method) -> _Method:
+    """
+    Make the docstring of a method, which is its help, fit to be wrapped.
+    """
+    method.__doc__ = " ".join((method.__doc__ or "").split())
+    return method
 
 
 class Options(usage.Options, AuthOptionMixin):
@@ -35,7 +52,7 @@ class Options(usage.Options, AuthOptionMixin):
 
     supportedInterfaces = (IUsernamePassword,)
 
-    synopsis = "[-n] socks5 [options]"
+    synopsis = "[options]"
     longdesc = (
         "A SOCKS5 proxy: CONNECT, BIND and UDP ASSOCIATE.  Without options it serves the "
         "programs of this machine, on 127.0.0.1 port 1080.  Whoever can be reached from other "
@@ -47,7 +64,7 @@ class Options(usage.Options, AuthOptionMixin):
             "open",
             None,
             "Serve clients from other machines without authentication.  Anybody who can reach the "
-            "proxy can then use it.",
+            "proxy can then use it.  [default: refuse to start]",
         ]
     ]
 
@@ -56,6 +73,7 @@ class Options(usage.Options, AuthOptionMixin):
         self["listen"] = []
         self["advertise"] = []
 
+    @_inOneLine
     def opt_listen(self, endpoint: str) -> None:
         """
         Where to take clients: a Twisted server endpoint string, such as tcp:1080 or
@@ -65,10 +83,11 @@ class Options(usage.Options, AuthOptionMixin):
 
     opt_l = opt_listen
 
+    @_inOneLine
     def opt_advertise(self, address: str) -> None:
         """
         The address to tell clients for BIND and UDP, where they reach the proxy by another than
-        its own (NAT).  Can be given twice, for IPv4 and IPv6.
+        its own (NAT).  Can be given twice, for IPv4 and IPv6.  [default: the proxy's own]
         """
         try:
             self["advertise"].append(unmapped(ip_address(address)))
@@ -76,6 +95,28 @@ class Options(usage.Options, AuthOptionMixin):
             raise usage.UsageError(
                 f"--advertise: {address!r} is not an IPv4 or IPv6 address"
             ) from None
+
+    @_inOneLine
+    def opt_auth(self, description: str) -> None:
+        """
+        Who knows the users and their passwords, such as file:/etc/socks/users or unix; see
+        --help-auth.  Can be repeated.  With it, nobody is served without a password.  [default:
+        nobody, and nobody is asked]
+        """
+        # What stands behind the kind may be a secret.
+        kind = description.partition(":")[0]
+        try:
+            AuthOptionMixin.addChecker(self, makeChecker(description))
+        except UnsupportedInterfaces:
+            raise usage.UsageError(
+                f"--auth: {kind!r} does not check user names and passwords"
+            ) from None
+        except InvalidAuthType:
+            raise usage.UsageError(
+                f"--auth: there is no {kind!r}; --help-auth lists all that there is"
+            ) from None
+        except Exception as error:
+            raise usage.UsageError(f"--auth: {kind!r} cannot be used: {error}") from None
 
     def postOptions(self) -> None:
         """
@@ -110,9 +151,53 @@ class Options(usage.Options, AuthOptionMixin):
             raise usage.UsageError(f"--listen: {endpoint!r} cannot be used: {error}") from None
 
 
+class CannotStart(SystemExit, Exception):
+    """
+    Ends a program with one line on standard error, and status 1.  As it is an C{Exception}, too,
+    C{twistd} tells the line to whoever has started it, and removes its pidfile.
+    """
+
+
+class _CommandLineService(SOCKS5Service):
+    """
+    A service that ends the program if it cannot listen.
+    """
+
+    def privilegedStartService(self) -> None:
+        """
+        Listen; see L{SOCKS5Service.privilegedStartService}.
+
+        @raise CannotStart: an endpoint cannot listen.
+        """
+        with _orNotAtAll():
+            super().privilegedStartService()
+
+    def startService(self) -> None:
+        """
+        Listen; see L{SOCKS5Service.startService}.
+
+        @raise CannotStart: an endpoint cannot listen.
+        """
+        with _orNotAtAll():
+            super().startService()
+
+
+@contextmanager
+def _orNotAtAll() -> Iterator[None]:
+    """
+    Turn any error into the end of the program.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise CannotStart(str(error) or repr(error)) from error
+
+
 def makeService(options: Options) -> IService:
     """
     Make the service that C{twistd} runs.
+
+    @raise CannotStart: two authentication methods have the same number.
     """
     from twisted.internet import reactor
 
@@ -125,12 +210,13 @@ def makeService(options: Options) -> IService:
     if checkers:
         authenticators.append(PasswordAuthenticator(reactor, checkers))
     network = Network(advertise=tuple(options["advertise"]))
-    factory = SOCKS5Factory(
-        reactor,
-        authenticators=authenticators or [Anonymous()],
-        policy=DefaultPolicy(local=options["local"], open=bool(options["open"])),
-        resolver=SystemResolver(threads.nameResolver, running=_LOOK_UPS),
-        network=network,
-    )
-    service: IService = SOCKS5Service(factory, options["listen"])
+    with _orNotAtAll():
+        factory = SOCKS5Factory(
+            reactor,
+            authenticators=authenticators or [Anonymous()],
+            policy=DefaultPolicy(local=options["local"], open=bool(options["open"])),
+            resolver=SystemResolver(threads.nameResolver, running=_LOOK_UPS),
+            network=network,
+        )
+    service: IService = _CommandLineService(factory, options["listen"])
     return service
