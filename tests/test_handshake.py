@@ -10,7 +10,7 @@ from itertools import combinations
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionRefusedError
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -18,7 +18,9 @@ from txsocks5 import PasswordAuthenticator
 from txsocks5.config import Network, Timeouts
 from txsocks5.errors import ProtocolError
 from txsocks5.interfaces import IAuthenticator, Refused, Step
-from txsocks5.testing import PrivateAuthenticator, ScriptedAuthenticator
+from txsocks5.stream import Fate, Stream
+from txsocks5.testing import PrivateAuthenticator, PrivateProtection, ScriptedAuthenticator
+from txsocks5.wire import Command
 
 from .served import (
     ASSOCIATE,
@@ -257,8 +259,6 @@ class RequestTests(HandshakeTestCase):
         """
         A command that is switched off is answered with C{07} (R-1928-20).
         """
-        from txsocks5.wire import Command
-
         network = Network(commands=frozenset({Command.CONNECT}))
         self.refused(BIND, 7, network=network)
         self.refused(ASSOCIATE, 7, network=network)
@@ -371,6 +371,42 @@ class ConversationTests(HandshakeTestCase):
         self.assertEqual(caller.answers[2:], [b"welcome"])
         self.answer()
         self.assertEqual(caller.answers[-1], GRANTED)
+
+    def test_serverSpeaksFirstToAHastyClient(self) -> None:
+        """
+        It makes no difference whether the client has said its part before it was challenged, in
+        the same piece as the greeting, say (R-1928-01).
+        """
+        caller = self.begin(
+            Step(0, b"challenge"), accepted(8, b"welcome"), said=SCRIPTED + b"response" + CONNECT
+        )
+        self.assertEqual(caller.answers, [b"\x05\x81", b"challenge", b"welcome"])
+        self.answer()
+        self.assertEqual(caller.answers[-1], GRANTED)
+
+    def test_serverSpeaksFirstAndLate(self) -> None:
+        """
+        Nor whether it has said its part while the challenge was being made (R-1928-01).
+        """
+        for challenge in (b"challenge", b""):
+            made: Deferred[Step] = Deferred()
+            caller = self.begin(made, accepted(8))
+            caller.say(b"response")
+            made.callback(Step(0, challenge))
+            self.assertEqual(self.heard, [b"", b"response"])
+            caller.say(CONNECT)
+            self.answer()
+            self.assertEqual(caller.answers[-1], GRANTED)
+
+    def test_stepThatTakesNothing(self) -> None:
+        """
+        A step that takes nothing and says nothing waits for more octets, like none at all.
+        """
+        caller = self.begin(None, Step(0), Step(0), accepted(2))
+        caller.say(b"a")
+        self.assertEqual(self.heard, [b"", b"a"])
+        caller.say(b"b")
+        self.assertEqual(self.heard, [b"", b"a", b"ab"])
 
     def test_severalSteps(self) -> None:
         """
@@ -562,11 +598,86 @@ class ConversationTests(HandshakeTestCase):
         self.assertOver(self.factory)
         self.assertEqual(self.events.named("malformed"), [])
 
+    def test_clientLeavesInTheSecondStep(self) -> None:
+        """
+        That holds if the step before came by a Deferred that had fired already.
+        """
+        cancelled: list[object] = []
+        judged: Deferred[Step] = Deferred(cancelled.append)
+        caller = self.begin(None, succeed(Step(3)), judged)
+        caller.say(b"onetwo")
+        self.assertEqual(self.heard, [b"", b"onetwo", b"two"])
+        caller.abort()
+        self.flush()
+        self.assertEqual(len(cancelled), 1)
+
+    def test_protectedAndTruncated(self) -> None:
+        """
+        A client that is let in after it has finished in the midst of an encapsulated message is
+        aborted, and nothing is done for it: what it has sent was cut off.
+        """
+        for cut in (1, -1):
+            judged: Deferred[Step] = Deferred()
+            caller = self.begin(judged)
+            client = PrivateProtection(1, server=False)
+            caller.send(client.wrap(CONNECT) + client.wrap(b"data")[:cut])
+            caller.finish()
+            self.flush()
+            judged.callback(accepted(protection=PrivateProtection(1, server=True)))
+            self.flush()
+            self.assertEqual(self.dialer.dials, [])
+            self.assertOver(self.factory)
+            self.assertIn("midst", self.events.named("closed")[-1]["reason"])
+
+    def test_protectedAndFinished(self) -> None:
+        """
+        If it has finished behind a whole message, it is served.
+        """
+        judged: Deferred[Step] = Deferred()
+        caller = self.begin(judged)
+        client = PrivateProtection(1, server=False)
+        caller.send(client.wrap(CONNECT) + client.wrap(b"data"))
+        caller.finish()
+        self.flush()
+        judged.callback(accepted(protection=PrivateProtection(1, server=True)))
+        self.flush()
+        target = self.answer()
+        self.assertEqual(target.received, b"data")
+        self.assertTrue(target.finished)
+
+    def test_protectedAndFinishedWithoutRequest(self) -> None:
+        """
+        If it has finished without a request, that is the end.
+        """
+        judged: Deferred[Step] = Deferred()
+        caller = self.begin(judged)
+        caller.finish()
+        self.flush()
+        judged.callback(accepted(protection=PrivateProtection(1, server=True)))
+        self.flush()
+        self.assertFinished(caller, b"\x05\x81")
+        self.assertOver(self.factory)
+
+    def test_noConversation(self) -> None:
+        """
+        If the authenticator fails when a conversation is to begin, nobody is let in, and nothing
+        is left of the client.
+        """
+        method = ScriptedAuthenticator()
+        self.patch(method, "conversation", lambda client: 1 / 0)
+        factory = self.serve(method)
+        caller = self.call(factory)
+        caller.say(SCRIPTED + CONNECT)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.dialer.dials, [])
+        self.assertOver(factory)
+
     def test_closedOnce(self) -> None:
         """
-        A conversation that has let the client in is closed once, and before the session ends.
+        A conversation that has let the client in is closed at once, and once.
         """
         caller = self.begin(accepted())
+        self.assertEqual(self.method.conversations[0].closed, 1)
         caller.say(CONNECT)
         target = self.answer()
         target.abort()
@@ -676,6 +787,64 @@ class AheadTests(HandshakeTestCase):
         self.assertFalse(caller.connection.server.reading)
         target = self.answer()
         self.assertEqual(target.received, data)
+
+    def full(self, said: bytes) -> Caller:
+        """
+        A client that has sent so much ahead that it is not read.
+        """
+        caller = self.call(self.serve(ScriptedAuthenticator(Deferred())))
+        caller.say(said + b"x" * 65536)
+        self.assertFalse(caller.connection.server.reading)
+        return caller
+
+    def test_resetUnread(self) -> None:
+        """
+        A client that has sent too much ahead and is gone is noticed, though not at once, and what
+        was done for it is cancelled (R-1928-47).
+        """
+        factory = self.serve()
+        caller = self.call(factory)
+        caller.say(GREETING + CONNECT + b"x" * 65536)
+        self.advance(5)
+        self.assertFalse(self.dialer.dials[0].cancelled)
+        self.patch(Stream, "fate", lambda stream: Fate.RESET)
+        self.advance(1)
+        self.assertTrue(self.dialer.dials[0].cancelled)
+        self.assertOver(factory)
+
+    def test_finUnread(self) -> None:
+        """
+        If it has only finished, it gets what it has asked for (R-1928-47).
+        """
+        caller = self.call(self.serve(timeouts=Timeouts(handshake=0)))
+        caller.say(GREETING + CONNECT + b"x" * 65536)
+        self.patch(Stream, "fate", lambda stream: Fate.FINISHED)
+        self.advance(10)
+        target = self.answer()
+        self.assertEqual(target.received, b"x" * 65536)
+        self.advance(2)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        other = self.full(SCRIPTED)
+        self.advance(10)
+        self.assertFalse(other.finished)
+
+    def test_openUnread(self) -> None:
+        """
+        As long as it is there, nothing happens, and nobody asks any more once it is read again.
+        """
+        judged: Deferred[Step] = Deferred()
+        caller = self.call(
+            self.serve(ScriptedAuthenticator(judged), timeouts=Timeouts(handshake=0))
+        )
+        caller.say(SCRIPTED + CONNECT + b"x" * 65536)
+        self.advance(5)
+        self.assertFalse(caller.finished)
+        judged.callback(accepted())
+        self.flush()
+        self.answer()
+        self.assertEqual(caller.answers[-1], GRANTED)
+        self.advance(2)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_droppedOnFailure(self) -> None:
         """

@@ -5,6 +5,7 @@ Reading what a client says, up to its request.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
@@ -45,7 +46,7 @@ class Handshake:
         network: Network,
         sweep: Sweep,
         emit: Emitter,
-        reopen: Callable[[bytes], None],
+        reopen: Callable[[bytes, bool], None],
     ) -> None:
         """
         @param session: hears what was read.
@@ -57,7 +58,7 @@ class Handshake:
         @param emit: logs for this session.
 
         @param reopen: takes octets that came before the protection that they are wrapped in was
-            agreed on.
+            agreed on, and whether they are the last.
         """
         self._session = session
         self._stream = stream
@@ -71,7 +72,9 @@ class Handshake:
         self._finished = False
         self._requested = False
         self._conversation: IConversation | None = None
-        self._step: Deferred[None] | None = None
+        self._step: Deferred[Any] | None = None
+        # How much of what has come the conversation has heard.
+        self._heard = 0
 
     def received(self, data: bytes) -> None:
         """
@@ -131,6 +134,12 @@ class Handshake:
         step, self._step = self._step, None
         if step is not None:
             step.cancel()
+        self._leaveConversation()
+
+    def _leaveConversation(self) -> None:
+        """
+        The conversation is over.
+        """
         conversation, self._conversation = self._conversation, None
         if conversation is not None:
             conversation.close()
@@ -170,6 +179,7 @@ class Handshake:
         Let the conversation read.
         """
         assert self._conversation is not None
+        self._heard = len(self._ahead)
         try:
             step = self._conversation.received(self._ahead)
         except ProtocolError as error:
@@ -183,9 +193,10 @@ class Handshake:
             return False
         if not isinstance(step, Deferred):
             return self._take(step)
-        # Nothing is read before it fires.
+        # Nothing is read before it fires, which may be at once.
         self._read = None
-        self._step = step.addCallbacks(self._resume, self._conversationFailed)
+        self._step = step
+        step.addCallbacks(self._resume, self._conversationFailed)
         return False
 
     def _resume(self, step: Step) -> None:
@@ -203,6 +214,9 @@ class Handshake:
         """
         Do what the conversation says.
         """
+        # Whether there is something to go on with: it must make no difference how much of what a
+        # client has to say has come when (R-1928-01).
+        more = step.consumed or step.send or len(self._ahead) > self._heard
         self._ahead = self._ahead[step.consumed :]
         if step.send:
             self._stream.write(step.send)
@@ -212,11 +226,12 @@ class Handshake:
             self._session.refused(outcome)
             return False
         if not isinstance(outcome, Accepted):
-            return bool(step.consumed and self._ahead)
+            return bool(more and self._ahead)
+        self._leaveConversation()
         self._session.accepted(outcome)
         if outcome.protection is None:
             return True
-        self._reopen(self.takeAhead())
+        self._reopen(self.takeAhead(), self._finished)
         return False
 
     def _readRequest(self) -> bool:

@@ -101,7 +101,7 @@ class SOCKS5Protocol(Protocol):
             factory.network,
             factory.means.sweep,
             self._emit,
-            self.dataReceived,
+            self._open,
         )
         self._take = self._handshake.received
         if factory.timeouts.handshake:
@@ -130,11 +130,24 @@ class SOCKS5Protocol(Protocol):
         if not self._begun:
             self._begin()
         if self._protection is not None:
-            try:
-                data = self._protection.unwrap(data)
-            except ProtocolError as error:
-                self._session.distrusted(error)
-                return
+            self._open(data, False)
+        else:
+            self._take(data)
+
+    def _open(self, data: bytes, finished: bool) -> None:
+        """
+        Octets have come that are protected.
+
+        @param finished: there will be no more.
+        """
+        assert self._protection is not None
+        try:
+            data = self._protection.unwrap(data)
+            if finished:
+                self._protection.finished()
+        except ProtocolError as error:
+            self._session.distrusted(error)
+            return
         if data:
             self._take(data)
 
