@@ -4,10 +4,11 @@ A server on fakes, and clients that talk to it in octets.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IAddress, IProtocol
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -64,12 +65,19 @@ class Caller(RecordingPeer):
 
     connection: MemoryConnection
 
+    def __init__(self, flush: Callable[[], None]) -> None:
+        """
+        @param flush: lets everything happen that can.
+        """
+        super().__init__()
+        self._flush = flush
+
     def say(self, data: bytes) -> None:
         """
-        Send octets, and let the server hear them.
+        Send octets, and let everything happen that can.
         """
         self.send(data)
-        self.connection.flush()
+        self._flush()
 
     def sayEach(self, data: bytes) -> None:
         """
@@ -108,16 +116,17 @@ class ServedTestCase(SynchronousTestCase):
         Make the server.
 
         @param authenticators: by default everybody is let in.
+
+        @param options: arguments of L{SOCKS5Factory}.
         """
-        return SOCKS5Factory(
-            self.reactor,
-            authenticators=authenticators or (Anonymous(),),
-            policy=self.policy,
-            resolver=self.resolver,
-            dialer=self.dialer,
-            observer=self.traffic,
-            **options,
-        )
+        given: dict[str, Any] = {
+            "authenticators": authenticators or (Anonymous(),),
+            "policy": self.policy,
+            "resolver": self.resolver,
+            "dialer": self.dialer,
+            "observer": self.traffic,
+        }
+        return SOCKS5Factory(self.reactor, **(given | options))
 
     def call(self, factory: SOCKS5Factory, **options: Any) -> Caller:
         """
@@ -125,7 +134,7 @@ class ServedTestCase(SynchronousTestCase):
 
         @param options: arguments of L{MemoryConnection}.
         """
-        caller = Caller()
+        caller = Caller(self.flush)
         server: IProtocol = factory.buildProtocol(options.get("clientAddress"))
         options = {"serverAddress": REACHED} | options
         caller.connection = MemoryConnection(caller, server, **options)
@@ -219,7 +228,6 @@ __all__ = [
     "REACHED",
     "SELECTED",
     "Caller",
-    "ConnectionAborted",
     "ServedTestCase",
     "accepted",
     "failure",

@@ -672,6 +672,21 @@ class ConversationTests(HandshakeTestCase):
         self.assertEqual(self.dialer.dials, [])
         self.assertOver(factory)
 
+    def test_closingFails(self) -> None:
+        """
+        A conversation that fails when it is closed keeps nobody from ending; the fault is logged.
+        """
+        judged: Deferred[Step] = Deferred()
+        caller = self.begin(judged)
+        self.patch(self.method.conversations[0], "close", lambda: 1 / 0)
+        judged.errback(ProtocolError("rubbish"))
+        self.flush()
+        self.assertFinished(caller, b"\x05\x81")
+        self.assertClosed(caller)
+        self.assertOver(self.factory)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.events.names[-3:], ["malformed", "broken", "closed"])
+
     def test_closedOnce(self) -> None:
         """
         A conversation that has let the client in is closed at once, and once.

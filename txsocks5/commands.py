@@ -312,16 +312,22 @@ class Performance:
 
         @return: the fields of log events that tell what was relayed.
         """
-        carrier = self.carrier
-        if carrier is None:
-            return NOTHING_CARRIED
+        carried = NOTHING_CARRIED
+        if self.carrier is not None:
+            carried = {
+                "fromClient": self.carrier.fromClient,
+                "toClient": self.carrier.toClient,
+                "dropped": self.carrier.dropped,
+            }
+        elif self._target is not None:
+            # The relay could not begin.
+            self._target.stream.abort()
         if self._tap is not None:
-            self._tap.ended(carrier.fromClient, carrier.toClient)
-        return {
-            "fromClient": carrier.fromClient,
-            "toClient": carrier.toClient,
-            "dropped": carrier.dropped,
-        }
+            try:
+                self._tap.ended(carried["fromClient"], carried["toClient"])
+            except Exception:
+                self._emit(events.broken, log_failure=Failure())
+        return carried
 
 
 def _internet(address: IAddress) -> Address:

@@ -142,7 +142,10 @@ class Handshake:
         """
         conversation, self._conversation = self._conversation, None
         if conversation is not None:
-            conversation.close()
+            try:
+                conversation.close()
+            except Exception:
+                self._emit(events.broken, log_failure=Failure())
 
     def _advance(self) -> None:
         """

@@ -323,7 +323,10 @@ class SOCKS5Protocol(Protocol):
         if self._linger is not None:
             self._linger.release()
         if self._stream.protection is not None:
-            self._stream.protection.close()
+            try:
+                self._stream.protection.close()
+            except Exception:
+                self._emit(events.broken, log_failure=Failure())
         performance = self._performance
         carried = (
             performance.end() if performance else {"fromClient": 0, "toClient": 0, "dropped": 0}

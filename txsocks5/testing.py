@@ -442,7 +442,10 @@ class MemoryTransport:
         self._finished = True
         self._buffer.clear()
         self._other._wire.clear()
-        self.protocol.connectionLost(Failure(reason))
+        try:
+            self.protocol.connectionLost(Failure(reason))
+        except Exception:
+            _log.failure("{protocol!r} raised", protocol=self.protocol)
 
 
 class MemoryConnection:
