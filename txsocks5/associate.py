@@ -5,6 +5,7 @@ UDP ASSOCIATE: datagrams to and from anywhere, RFC 1928 sections 6 and 7.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from ipaddress import ip_address
 
 import attrs
@@ -16,7 +17,7 @@ from twisted.python.failure import Failure
 
 from . import local
 from .config import Network, Timeouts, ofFamily
-from .errors import ProtocolError, SOCKSError
+from .errors import Overloaded, ProtocolError, SOCKSError
 from .interfaces import IProtection, IRelayTap, ISOCKSReactor, Question
 from .outgoing import Outgoing
 from .reassembly import Budget, Reassembly
@@ -62,7 +63,7 @@ class _Destination:
 
     @ivar waiting: the payloads that wait for it.
 
-    @ivar expires: when a name is to be looked up again.
+    @ivar expires: when a name is to be looked up again; L{None} while it is looked up.
     """
 
     address: Address
@@ -222,6 +223,8 @@ class Association:
         self._protection = protection
         self._tap = tap
         self._destinations: dict[bytes, _Destination] = {}
+        # Those of them that expire: few, where there are many.
+        self._names: dict[bytes, _Destination] = {}
         self._lookUps = 0
         # Who may answer; and the header for each source that has.
         self._addressed: dict[IPAddress, None] = {}
@@ -250,15 +253,19 @@ class Association:
         Open the client's socket, at the first address where that works: behind a PROXY header,
         the address that the client has reached need not be one of this machine.
         """
+        for address in reached[:-1]:
+            with suppress(CannotListenError, Overloaded):
+                return self._openAt(address)
+        return self._openAt(reached[-1])
+
+    def _openAt(self, address: IPAddress) -> Address:
+        """
+        Open the client's socket at an address.
+
+        @return: what to tell the client.
+        """
         network = self._server.network
-        for index, address in enumerate(reached):
-            try:
-                port = self._server.listen(self._inside, str(address), network.ports)
-            except CannotListenError:
-                if index + 1 == len(reached):
-                    raise
-            else:
-                break
+        port = self._server.listen(self._inside, str(address), network.ports)
         self._ports.append(port)
         bound = local.addressOf(port.getHost())
         assert bound is not None
@@ -314,24 +321,25 @@ class Association:
         @raise ProtocolError: it is malformed.
         """
         address = Address.read(field)
-        if address is None:
-            raise ProtocolError("the header is cut off")
+        # What splitDatagram takes for an address is as long as one.
+        assert address is not None
         if not address[0].port:
             raise ProtocolError("port 0")
         destination = _Destination(address[0])
         question = attrs.evolve(self._question, destination=destination.address)
-        host = destination.address.host
+        named = isinstance(destination.address.host, str)
+        if named and self._lookUps >= _MAX_LOOK_UPS:
+            # Not kept, so that it is tried again with the next datagram.
+            return destination
         if len(self._destinations) >= MAX_DESTINATIONS:
             self._forget(next(iter(self._destinations)))
         self._destinations[field] = destination
-        if isinstance(host, str) and self._lookUps >= _MAX_LOOK_UPS:
-            # Not kept, so that it is tried again with the next datagram.
-            del self._destinations[field]
-        else:
-            self._lookUps += 1
-            found = Deferred.fromCoroutine(self._find(destination, question))
-            if destination.expires is None and not found.called:
-                destination.lookUp = found
+        if named:
+            self._names[field] = destination
+        self._lookUps += 1
+        found = Deferred.fromCoroutine(self._find(destination, question))
+        if not found.called:
+            destination.lookUp = found
         return destination
 
     async def _find(self, destination: _Destination, question: Question) -> None:
@@ -342,23 +350,25 @@ class Association:
         try:
             destination.hosts = (await self._server.outgoing.find(question)).addresses
             life = _NAME_LIFE
-        except (SOCKSError, CancelledError):
+        except (SOCKSError, CancelledError, OSError):
             pass
         finally:
+            # Also if somebody's resolver or policy is broken, which Twisted logs.
             self._lookUps -= 1
             destination.lookUp = None
-        if isinstance(destination.address.host, str):
             destination.expires = self._server.sweep.now() + life
-        waiting, destination.waiting = destination.waiting, []
-        destination.waitingOctets = 0
-        for payload in waiting:
-            self._relay(destination, payload)
+            waiting, destination.waiting = destination.waiting, []
+            destination.waitingOctets = 0
+            for payload in waiting:
+                self._relay(destination, payload)
 
     def _forget(self, field: bytes) -> None:
         """
-        Forget a destination.
+        Forget a destination.  Nothing is sent there any more.
         """
         destination = self._destinations.pop(field)
+        self._names.pop(field, None)
+        destination.hosts = ()
         if destination.lookUp is not None:
             self._dropped += len(destination.waiting)
             destination.waiting = []
@@ -425,6 +435,8 @@ class Association:
         A datagram has come from somebody else: pass it to the client, if that has sent to
         them before (R-1928-84).
         """
+        if self._over:
+            return
         known = self._headers.get(source) or self._header(source)
         if known is None or self._client is None:
             self._dropped += 1
@@ -464,14 +476,14 @@ class Association:
         self._reassembly.expire(now)
         old = [
             field
-            for field, destination in self._destinations.items()
+            for field, destination in self._names.items()
             if destination.expires is not None and destination.expires <= now
         ]
         for field in old:
             self._forget(field)
         limit = self._server.timeouts.udpIdle
         if limit and self._idler.idle(now, self._relayed) >= limit:
-            self._ended("association idle for too long")
+            self._end("association idle for too long")
 
     def clientReceived(self, data: bytes) -> None:
         """
@@ -482,7 +494,14 @@ class Association:
         """
         The client wants no more datagrams (R-1928-73).
         """
-        self._ended("client finished")
+        self._end("client finished")
+
+    def _end(self, reason: str) -> None:
+        """
+        Close everything at once (R-1928-73), and then have the connection closed (R-1928-74).
+        """
+        self.close()
+        self._ended(reason)
 
     def clientLost(self, reason: Failure) -> None:
         """

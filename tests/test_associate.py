@@ -1,0 +1,1381 @@
+"""
+Tests for L{txsocks5.associate}.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError, ConnectionDone
+from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from txsocks5 import associate
+from txsocks5.associate import MAX_DESTINATIONS, Association, Associations
+from txsocks5.config import Network, Timeouts
+from txsocks5.errors import NameNotResolved, Overloaded
+from txsocks5.interfaces import Identity, Question, Verdict
+from txsocks5.outgoing import Outgoing, TCPDialer
+from txsocks5.policy import DefaultPolicy
+from txsocks5.sweep import Sweep
+from txsocks5.testing import (
+    MemoryReactor,
+    MemoryUDPPort,
+    PrivateProtection,
+    RecordedTraffic,
+    ScriptedDialer,
+    ScriptedPolicy,
+    ScriptedResolver,
+)
+from txsocks5.wire import Address, Command, Datagram
+
+# The client, and where it has reached the server.
+CLIENT = ("198.51.100.1", 40000)
+CLIENT6 = ("2001:db8::c", 40000)
+REACHED = "203.0.113.5"
+REACHED6 = "2001:db8::5"
+
+# Hosts of the world.
+DNS = "192.0.2.7"
+OTHER = "192.0.2.8"
+SIX = "2001:db8:1::7"
+
+QUESTION = Question(Identity("alice", 2), ip_address(CLIENT[0]), Command.UDP_ASSOCIATE, None)
+
+# Headers behind FRAG that are to be dropped (R-1928-81).
+MALFORMED: tuple[bytes, ...] = (
+    b"",
+    b"\x01",
+    b"\x01\xc0\x00\x02\x07\x00",
+    b"\x03",
+    b"\x03\x05a",
+    b"\x03\x00\x00\x35",
+    b"\x03\x01a\x00",
+    b"\x04" + bytes(17),
+    b"\x02\xc0\x00\x02\x07\x00\x35hi",
+    b"\x00\xc0\x00\x02\x07\x00\x35hi",
+    b"\xff\xc0\x00\x02\x07\x00\x35hi",
+    b"\x01\xc0\x00\x02\x07\x00\x00hi",
+    b"\x03\x0bexample.com\x00\x00hi",
+    b"\x03\x03a b\x00\x35hi",
+    b"\x03\x05127.1\x00\x35hi",
+    b"\x03\x0a0x7f000001\x00\x35hi",
+    b"\x03\x12127.0.0.1\x00.example\x00\x35hi",
+    b"\x03\x0cfe80::1%eth0\x00\x35hi",
+    b"\x03\x02\xc3\xa4\x00\x35hi",
+)
+
+
+def address(host: str, port: int = 53) -> Address:
+    """
+    An address, or a name.
+    """
+    with contextlib.suppress(ValueError):
+        return Address(ip_address(host), port)
+    return Address(host, port)
+
+
+def datagram(host: str, payload: bytes, fragment: int = 0, port: int = 53) -> bytes:
+    """
+    What a client sends.
+    """
+    return Datagram(address(host, port), payload, fragment).octets()
+
+
+class AssociationTestCase(SynchronousTestCase):
+    """
+    An association on fakes.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make what an association needs.
+        """
+        self.reactor = MemoryReactor()
+        self.sweep = Sweep(self.reactor)
+        self.policy = ScriptedPolicy()
+        self.resolver = ScriptedResolver(
+            {"a.example": [DNS], "b.example": [OTHER], "both.example": [SIX, DNS]}
+        )
+        self.ends: list[str] = []
+        self.traffic = RecordedTraffic()
+
+    def server(self, *, udpIdle: float = 300, connect: float = 30, **network: Any) -> Associations:
+        """
+        Make what opens associations.
+        """
+        settings, timeouts = Network(**network), Timeouts(udpIdle=udpIdle, connect=connect)
+        outgoing = Outgoing(
+            self.reactor, self.policy, self.resolver, ScriptedDialer(), settings, timeouts
+        )
+        return Associations(self.reactor, outgoing, settings, timeouts, self.sweep)
+
+    def open(
+        self,
+        *,
+        server: Associations | None = None,
+        client: str = CLIENT[0],
+        port: int = 0,
+        reached: tuple[str, ...] = (REACHED,),
+        protection: PrivateProtection | None = None,
+        **options: Any,
+    ) -> Association:
+        """
+        Open one.
+
+        @param port: the one that the client has announced.
+        """
+        self.association = (server or self.server(**options)).open(
+            QUESTION,
+            address(client, port),
+            [ip_address(each) for each in reached],
+            self.ends.append,
+            protection,
+            self.traffic.began(QUESTION),
+        )
+        self.inside = self.reactor.udpPorts[-1]
+        return self.association
+
+    def fromClient(self, *datagrams: bytes, source: tuple[str, int] = CLIENT) -> None:
+        """
+        The client sends.
+        """
+        for each in datagrams:
+            self.inside.deliver(each, source)
+
+    def send(self, host: str, payload: bytes = b"hi", fragment: int = 0, port: int = 53) -> None:
+        """
+        The client sends a payload to a host.
+        """
+        self.fromClient(datagram(host, payload, fragment, port))
+
+    @property
+    def outside(self) -> list[MemoryUDPPort]:
+        """
+        The sockets that face the world.
+        """
+        mine = self.reactor.udpPorts[self.reactor.udpPorts.index(self.inside) + 1 :]
+        return [port for port in mine if port.protocol is not self.inside.protocol]
+
+    @property
+    def sent(self) -> list[tuple[bytes, str]]:
+        """
+        What has gone into the world.
+        """
+        return [
+            (payload, str(address(*where)))
+            for socket in self.outside
+            for payload, where in socket.sent
+        ]
+
+    @property
+    def returned(self) -> list[tuple[bytes, str]]:
+        """
+        What has come back to the client, from whom.
+        """
+        answers = []
+        for data, where in self.inside.sent:
+            self.assertEqual(where, CLIENT)
+            read = Datagram.read(data, strict=True)
+            self.assertEqual(read.fragment, 0)
+            answers.append((read.payload, str(read.address)))
+        return answers
+
+    def assertDropped(self, number: int) -> None:
+        """
+        So many datagrams have been dropped, and the association goes on.
+        """
+        self.assertEqual(self.association.dropped, number)
+        self.assertEqual(self.ends, [])
+        self.assertTrue(self.inside.listening)
+
+    def assertOver(self) -> None:
+        """
+        No socket, timer, look-up or octet of the budget is left.
+        """
+        self.assertEqual([port for port in self.reactor.udpPorts if port.listening], [])
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.assertEqual(self.association._server.outside, set())
+        budget = self.association._server.budget
+        self.assertTrue(budget.take(64 * 1024 * 1024))
+        budget.giveBack(64 * 1024 * 1024)
+
+
+class OpenTests(AssociationTestCase):
+    """
+    Tests for the socket that faces the client.
+    """
+
+    def test_bound(self) -> None:
+        """
+        R-1928-69, R-1928-70: the socket is bound to the address at which the client has reached
+        the server, and tells just that; each association has its own.
+        """
+        for host in (REACHED, REACHED6):
+            first = self.open(reached=(host,))
+            self.assertEqual(self.inside.interface, host)
+            self.assertEqual(first.bound, address(host, self.inside.port))
+            second = self.open(reached=(host,))
+            self.assertNotEqual(first.bound, second.bound)
+
+    def test_advertised(self) -> None:
+        """
+        R-1928-69: behind NAT it tells the address that is configured for the family, and is still
+        bound to its own.
+        """
+        advertise = (IPv4Address("233.252.0.9"),)
+        association = self.open(advertise=advertise)
+        self.assertEqual(association.bound, address("233.252.0.9", self.inside.port))
+        self.assertEqual(self.inside.interface, REACHED)
+        association = self.open(advertise=advertise, reached=(REACHED6,))
+        self.assertEqual(association.bound, address(REACHED6, self.inside.port))
+
+    def test_portRange(self) -> None:
+        """
+        R-1928-70, R-1928-77: the port is one of the configured range; when there is none left,
+        that is an error, and a closed association gives its port back.
+        """
+        server = self.server(ports=range(20000, 20002))
+        associations = [self.open(server=server) for _ in range(2)]
+        self.assertEqual({each.bound.port for each in associations}, {20000, 20001})
+        self.assertRaises(Overloaded, self.open, server=server)
+        associations[0].close()
+        self.assertEqual(self.open(server=server).bound.port, associations[0].bound.port)
+
+    def test_noPort(self) -> None:
+        """
+        R-1928-77: if the system has none to give, that is an error, and nothing is left behind.
+        """
+        self.reactor.foreign.add(REACHED)
+        self.assertRaises(CannotListenError, self.open)
+        self.assertEqual(self.reactor.udpPorts, [])
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_notOurAddress(self) -> None:
+        """
+        What a PROXY header says the client has reached need not be an address of this machine:
+        then it is the one that the system says, with a range of ports as without.
+        """
+        self.reactor.foreign.add("233.252.0.9")
+        for ports in (None, range(20000, 20010)):
+            association = self.open(reached=("233.252.0.9", REACHED), ports=ports)
+            self.assertEqual(self.inside.interface, REACHED)
+            self.assertEqual(association.bound, address(REACHED, self.inside.port))
+        self.reactor.foreign.add(REACHED)
+        self.assertRaises(Overloaded, self.open, reached=("233.252.0.9", REACHED), ports=ports)
+
+    def test_nothingYet(self) -> None:
+        """
+        R-1928-71: sockets that face the world are opened when they are needed.
+        """
+        self.open()
+        self.assertEqual(len(self.reactor.udpPorts), 1)
+        self.assertEqual((self.association.fromClient, self.association.toClient), (0, 0))
+        self.assertDropped(0)
+
+    def test_packetSize(self) -> None:
+        """
+        R-1928-85: all sockets take datagrams of any size whole.
+        """
+        self.open()
+        self.send(DNS)
+        self.send(SIX)
+        self.assertEqual([port.maxPacketSize for port in self.reactor.udpPorts], [65536] * 3)
+
+
+class ClientTests(AssociationTestCase):
+    """
+    Tests for who may be the client of an association.
+    """
+
+    def test_learnt(self) -> None:
+        """
+        R-1928-72: the first valid datagram from the client's address fixes its port; other ports
+        of that address are nobody from then on.
+        """
+        self.open()
+        self.send(DNS, b"1")
+        self.fromClient(datagram(DNS, b"2"), source=(CLIENT[0], 40001))
+        self.send(DNS, b"3")
+        self.assertEqual([payload for payload, _ in self.sent], [b"1", b"3"])
+        self.assertDropped(1)
+
+    def test_otherAddress(self) -> None:
+        """
+        R-1928-72: a datagram from another address is dropped, before and after the first; it
+        teaches nothing, and asks nothing of policy or resolver.
+        """
+        self.open()
+        for _ in range(2):
+            for host in ("198.51.100.2", REACHED, "127.0.0.1", CLIENT6[0]):
+                self.fromClient(datagram("a.example", b"no"), source=(host, CLIENT[1]))
+            self.send(DNS)
+        self.assertEqual([payload for payload, _ in self.sent], [b"hi", b"hi"])
+        self.assertEqual(self.resolver.asked, [])
+        self.assertEqual(len(self.policy.questions), 1)
+        self.assertDropped(8)
+
+    def test_announced(self) -> None:
+        """
+        R-1928-66: if the client has announced its port, that is the only one.
+        """
+        self.open(port=CLIENT[1])
+        self.fromClient(datagram(DNS, b"no"), source=(CLIENT[0], 40001))
+        self.send(DNS)
+        self.assertEqual(self.sent, [(b"hi", "192.0.2.7:53")])
+        self.assertDropped(1)
+
+    def test_malformedTeachesNothing(self) -> None:
+        """
+        R-1928-72: what is no valid datagram does not fix the port.
+        """
+        self.open()
+        self.fromClient(b"", b"\x00\x00\x00\x01", source=(CLIENT[0], 40001))
+        self.send(DNS)
+        self.assertEqual(len(self.sent), 1)
+        self.assertDropped(2)
+
+    def test_deniedTeaches(self) -> None:
+        """
+        One that is refused is valid nevertheless.
+        """
+        self.policy.request = Verdict(False, "no")
+        self.open()
+        self.send(DNS)
+        self.policy.request = Verdict(True, "yes")
+        self.fromClient(datagram(OTHER, b"hi"), source=(CLIENT[0], 40001))
+        self.assertEqual(self.sent, [])
+        self.assertDropped(2)
+
+    def test_ipv6(self) -> None:
+        """
+        All that holds for a client with an IPv6 address; a scope is no part of it.
+        """
+        self.open(client=CLIENT6[0], reached=(REACHED6,))
+        self.fromClient(datagram(DNS, b"1"), source=("2001:db8::d", 40000))
+        self.fromClient(datagram(DNS, b"2"), source=CLIENT6)
+        self.assertEqual([payload for payload, _ in self.sent], [b"2"])
+        self.open(client="fe80::1", reached=("fe80::5",))
+        self.fromClient(datagram(DNS, b"3"), source=("fe80::1%eth0", 40000))
+        self.assertEqual([payload for payload, _ in self.sent], [b"3"])
+
+    def test_mapped(self) -> None:
+        """
+        R-1928-34: a socket for both families may call the client by its mapped address.
+        """
+        self.open()
+        self.fromClient(datagram(DNS, b"hi"), source=("::ffff:" + CLIENT[0], 40000))
+        self.assertEqual(len(self.sent), 1)
+
+    def test_throughAnother(self) -> None:
+        """
+        S-02: where clients are on the server's own machine, what one of them sends through its
+        association does not pass for a datagram of another's client.
+        """
+        server = self.server()
+        victim = self.open(server=server, client=REACHED)
+        socket = self.inside
+        self.open(server=server, client=REACHED)
+        self.fromClient(
+            datagram(REACHED, datagram(DNS, b"no"), port=victim.bound.port),
+            source=(REACHED, 40000),
+        )
+        ((payload, _),) = self.outside[0].sent
+        socket.deliver(payload, (REACHED, self.outside[0].port))
+        self.assertEqual(victim.dropped, 1)
+        self.assertEqual(victim.fromClient, 0)
+        socket.deliver(datagram(DNS, b"yes"), (REACHED, 40001))
+        self.assertEqual(victim.fromClient, 3)
+
+
+class OutwardTests(AssociationTestCase):
+    """
+    Tests for datagrams on their way into the world.
+    """
+
+    def test_relayed(self) -> None:
+        """
+        R-1928-71: payloads leave from sockets of their own, one for each family.
+        """
+        self.open()
+        self.send(DNS, b"1")
+        self.send(SIX, b"23")
+        self.send(OTHER, b"456", port=4711)
+        self.assertEqual(
+            self.sent,
+            [(b"1", "192.0.2.7:53"), (b"456", "192.0.2.8:4711"), (b"23", "[2001:db8:1::7]:53")],
+        )
+        self.assertEqual([socket.interface for socket in self.outside], ["0.0.0.0", "::"])
+        self.assertEqual(self.inside.sent, [])
+        self.assertEqual(self.association.fromClient, 6)
+
+    def test_outgoing(self) -> None:
+        """
+        The source address is that of the family, if one is set.
+        """
+        self.open(outgoing=(IPv4Address("203.0.113.9"),))
+        self.send(DNS)
+        self.send(SIX)
+        self.assertEqual([socket.interface for socket in self.outside], ["203.0.113.9", "::"])
+
+    def test_empty(self) -> None:
+        """
+        R-1928-81: an empty payload is a payload, to every kind of address.
+        """
+        self.open()
+        for host in (DNS, SIX, "a.example"):
+            self.send(host, b"")
+        self.assertEqual(sorted(payload for payload, _ in self.sent), [b"", b"", b""])
+        self.assertDropped(0)
+
+    def test_largest(self) -> None:
+        """
+        R-1928-85: the largest datagram that a client can send goes on whole.
+        """
+        self.open()
+        payload = b"x" * (65507 - 10)
+        self.send(DNS, payload)
+        self.assertEqual(self.sent, [(payload, "192.0.2.7:53")])
+
+    def test_malformed(self) -> None:
+        """
+        R-1928-79, R-1928-81: what cannot be read is dropped and counted; nobody is told, and the
+        association goes on.
+        """
+        self.open()
+        for header in MALFORMED:
+            self.fromClient(b"\x00\x00\x00" + header)
+        for length in range(4):
+            self.fromClient(bytes(length))
+        self.assertEqual(self.outside, [])
+        self.assertEqual(self.resolver.asked, [])
+        self.assertEqual(self.inside.sent, [])
+        self.assertDropped(len(MALFORMED) + 4)
+        self.send(DNS)
+        self.assertEqual(len(self.sent), 1)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_reserved(self) -> None:
+        """
+        R-1928-80: RSV is not looked at, unless the server is strict.
+        """
+        wire = b"\xff\x01" + datagram(DNS, b"hi")[2:]
+        self.open()
+        self.fromClient(wire)
+        self.assertEqual(len(self.sent), 1)
+        self.open(strict=True)
+        self.fromClient(wire)
+        self.assertDropped(1)
+
+    def test_policy(self) -> None:
+        """
+        R-1928-81: policy decides about each destination, once; what it refuses is dropped.
+        """
+        self.policy.addresses[DNS] = Verdict(False, "no")
+        self.open()
+        for _ in range(3):
+            self.send(DNS)
+            self.send(OTHER)
+        self.assertEqual([where for _, where in self.sent], ["192.0.2.8:53"] * 3)
+        self.assertDropped(3)
+        questions = [
+            Question(QUESTION.identity, QUESTION.client, Command.UDP_ASSOCIATE, address(host))
+            for host in (DNS, OTHER)
+        ]
+        self.assertEqual(self.policy.questions, questions)
+
+    def test_requestRefused(self) -> None:
+        """
+        A destination that policy refuses as it was asked is not looked up.
+        """
+        self.policy.request = Verdict(False, "no")
+        self.open()
+        self.send("a.example")
+        self.assertEqual(self.resolver.asked, [])
+        self.assertDropped(1)
+
+    def test_familySwitchedOff(self) -> None:
+        """
+        Destinations of a family that is switched off are dropped.
+        """
+        self.open(prefer="ipv4-only")
+        self.send(SIX)
+        self.send("both.example")
+        self.assertEqual(self.sent, [(b"hi", "192.0.2.7:53")])
+        self.assertDropped(1)
+
+    def test_mappedDestination(self) -> None:
+        """
+        R-1928-34: a mapped destination is the IPv4 one.
+        """
+        self.open()
+        self.fromClient(
+            b"\x00\x00\x00\x04" + IPv6Address("::ffff:192.0.2.7").packed + b"\x00\x35hi"
+        )
+        self.assertEqual(self.sent, [(b"hi", "192.0.2.7:53")])
+
+    def test_writeErrors(self) -> None:
+        """
+        R-1928-79: what the system does not take is lost, and only that.
+        """
+        self.open()
+        self.send(DNS)
+        for number in (errno.ENETUNREACH, errno.EPERM, errno.ENOBUFS, errno.EAGAIN, errno.EACCES):
+            self.outside[0].refusal = OSError(number, "no")
+            self.send(DNS)
+        self.outside[0].refusal = None
+        self.send(DNS)
+        self.assertEqual(len(self.sent), 2)
+        self.assertEqual(self.association.fromClient, 4)
+        self.assertDropped(5)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_noSocket(self) -> None:
+        """
+        If the system has no socket of a family, datagrams of that family are dropped; it is tried
+        again with the next.
+        """
+        self.open()
+        self.reactor.foreign.add("::")
+        self.send(SIX)
+        self.send(DNS)
+        self.assertEqual(self.sent, [(b"hi", "192.0.2.7:53")])
+        self.assertDropped(1)
+        self.reactor.foreign.clear()
+        self.send(SIX)
+        self.assertEqual(len(self.sent), 2)
+
+    def test_tap(self) -> None:
+        """
+        Who looks on sees what passes, and not what does not.
+        """
+        self.open()
+        self.send("a.example", b"question")
+        self.fromClient(b"\x00\x00\x00\x01")
+        self.outside[0].deliver(b"answer", (DNS, 53))
+        self.outside[0].deliver(b"stranger", (OTHER, 53))
+        self.assertEqual(
+            self.traffic.sessions[0].passages,
+            [(True, address(DNS), b"question"), (False, address(DNS), b"answer")],
+        )
+
+    def test_withoutTap(self) -> None:
+        """
+        Nobody has to look on.
+        """
+        self.traffic.looking = False
+        self.open()
+        self.send(DNS)
+        self.outside[0].deliver(b"answer", (DNS, 53))
+        self.assertEqual(self.returned, [(b"answer", "192.0.2.7:53")])
+
+    def test_destinationsAreBounded(self) -> None:
+        """
+        No more than so many destinations are remembered, and no more hosts that may answer; the
+        oldest is forgotten first, and asked about again when it comes again.
+        """
+        self.open()
+        first = int(IPv4Address("198.18.0.0"))
+        for number in range(MAX_DESTINATIONS + 10):
+            self.send(str(IPv4Address(first + number)))
+        association = self.association
+        self.assertEqual(len(association._destinations), MAX_DESTINATIONS)
+        self.assertEqual(len(association._addressed), MAX_DESTINATIONS)
+        for number, heard in ((0, False), (9, False), (10, True), (MAX_DESTINATIONS + 9, True)):
+            before = len(self.inside.sent)
+            self.outside[0].deliver(b"yo", (str(IPv4Address(first + number)), 53))
+            self.assertEqual(len(self.inside.sent) > before, heard)
+        asked = len(self.policy.questions)
+        self.send(str(IPv4Address(first + 20)))
+        self.assertEqual(len(self.policy.questions), asked)
+        self.send(str(IPv4Address(first)))
+        self.assertEqual(len(self.policy.questions), asked + 1)
+        self.outside[0].deliver(b"yo", (str(IPv4Address(first)), 53))
+        self.assertEqual(self.returned[-1], (b"yo", "198.18.0.0:53"))
+
+
+class NamesTests(AssociationTestCase):
+    """
+    Tests for destinations that are names, R-1928-83.
+    """
+
+    def test_waits(self) -> None:
+        """
+        What is sent to a name waits for its address, in order, and does not hold up the rest.
+        """
+        self.open()
+        self.resolver.hold = True
+        self.send("a.example", b"1")
+        self.send("a.example", b"2")
+        self.send(OTHER, b"3")
+        self.assertEqual(self.sent, [(b"3", "192.0.2.8:53")])
+        self.resolver.release()
+        self.send("a.example", b"4")
+        self.assertEqual([payload for payload, _ in self.sent], [b"3", b"1", b"2", b"4"])
+        self.assertEqual(self.resolver.asked, ["a.example"])
+        self.assertDropped(0)
+
+    def test_waitingIsBounded(self) -> None:
+        """
+        R-1928-83: at most sixteen datagrams wait for a name, and the first are kept.
+        """
+        self.open()
+        self.resolver.hold = True
+        for number in range(20):
+            self.send("a.example", b"%d" % number)
+        self.assertDropped(4)
+        self.resolver.release()
+        self.assertEqual([payload for payload, _ in self.sent], [b"%d" % n for n in range(16)])
+
+    def test_waitingOctetsAreBounded(self) -> None:
+        """
+        R-1928-83: nor do more than 64 KiB.
+        """
+        self.open()
+        self.resolver.hold = True
+        for octets in (40000, 25536, 1, 0):
+            self.send("a.example", b"x" * octets)
+        self.assertDropped(1)
+        self.resolver.release()
+        self.assertEqual([len(payload) for payload, _ in self.sent], [40000, 25536, 0])
+
+    def test_cached(self) -> None:
+        """
+        The addresses of a name are used for a minute; then it is looked up again, which may find
+        others.
+        """
+        self.open()
+        self.send("a.example")
+        self.reactor.pump([1] * 59)
+        self.send("a.example")
+        self.assertEqual(len(self.resolver.asked), 1)
+        self.resolver.hosts["a.example"] = [OTHER]
+        self.reactor.pump([1] * 2)
+        self.send("a.example")
+        self.assertEqual(len(self.resolver.asked), 2)
+        self.assertEqual(
+            [where for _, where in self.sent], ["192.0.2.7:53", "192.0.2.7:53", "192.0.2.8:53"]
+        )
+
+    def test_eachPortIsADestination(self) -> None:
+        """
+        Policy is asked about a name with each port.
+        """
+        self.open()
+        for port in (53, 54):
+            self.send("a.example", port=port)
+        self.assertEqual(
+            [
+                question.destination.port
+                for question in self.policy.questions
+                if question.destination
+            ],
+            [53, 54],
+        )
+        self.assertEqual([where for _, where in self.sent], ["192.0.2.7:53", "192.0.2.7:54"])
+
+    def test_notResolved(self) -> None:
+        """
+        What waits for a name that does not exist is dropped; the name is not asked for again at
+        once, but after a while.
+        """
+        self.open()
+        self.resolver.hold = True
+        self.send("no.example")
+        self.send("no.example")
+        self.resolver.release()
+        self.resolver.hold = False
+        self.assertDropped(2)
+        self.send("no.example")
+        self.assertDropped(3)
+        self.assertEqual(len(self.resolver.asked), 1)
+        self.resolver.hosts["no.example"] = [DNS]
+        self.reactor.pump([1] * 6)
+        self.send("no.example")
+        self.assertEqual(self.sent, [(b"hi", "192.0.2.7:53")])
+
+    def test_resolverFails(self) -> None:
+        """
+        Whatever a resolver fails with, that name is dropped for a while, and nothing else is.
+        """
+        self.open()
+        for error in (Overloaded("busy"), OSError(errno.EMFILE, "no"), NameNotResolved("no")):
+            self.resolver.hosts["bad.example"] = error
+            self.send("bad.example")
+            self.reactor.pump([1] * 6)
+        self.assertEqual(len(self.resolver.asked), 3)
+        self.assertDropped(3)
+        gc.collect()
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_resolverIsBroken(self) -> None:
+        """
+        If it fails with what no resolver should, that is logged; what has waited is dropped, and
+        the name is tried again later.
+        """
+        self.open()
+        self.resolver.hosts["bad.example"] = ZeroDivisionError("oops")
+        self.resolver.hold = True
+        self.send("bad.example")
+        self.resolver.release()
+        self.assertDropped(1)
+        self.resolver.hold = False
+        self.resolver.hosts["bad.example"] = [DNS]
+        gc.collect()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.reactor.pump([1] * 6)
+        self.send("bad.example")
+        self.assertEqual(len(self.sent), 1)
+
+    def test_tooLong(self) -> None:
+        """
+        A look-up that takes too long has failed.
+        """
+        self.open(connect=7)
+        self.resolver.hold = True
+        self.send("a.example")
+        self.reactor.pump([1] * 6)
+        self.assertDropped(0)
+        self.reactor.advance(1)
+        self.assertDropped(1)
+        self.assertEqual(self.resolver.cancelled, ["a.example"])
+
+    def test_addressesAreJudged(self) -> None:
+        """
+        R-1928-83, S-06: policy is asked about each address that was found, and only what it admits
+        is sent to.
+        """
+        self.policy.addresses[SIX] = Verdict(False, "no")
+        self.open()
+        self.send("both.example")
+        self.assertEqual(self.sent, [(b"hi", "192.0.2.7:53")])
+        self.policy.addresses[OTHER] = Verdict(False, "no")
+        self.send("b.example")
+        self.assertEqual(len(self.sent), 1)
+        self.assertDropped(1)
+
+    def test_firstThatWorks(self) -> None:
+        """
+        It goes to the first address that the system can reach.
+        """
+        self.open()
+        self.send("both.example", b"1")
+        self.outside[0].refusal = OSError(errno.ENETUNREACH, "no")
+        self.send("both.example", b"2")
+        self.assertEqual(self.sent, [(b"1", "[2001:db8:1::7]:53"), (b"2", "192.0.2.7:53")])
+        self.assertDropped(0)
+
+    def test_firstFamilyThatWorks(self) -> None:
+        """
+        So it is on a machine without the family of the first.
+        """
+        self.open()
+        self.reactor.foreign.add("::")
+        self.send("both.example")
+        self.assertEqual(self.sent, [(b"hi", "192.0.2.7:53")])
+
+    def test_lookUpsAreBounded(self) -> None:
+        """
+        At most sixteen names are looked up at a time; one more is dropped, and tried again when
+        it comes again.  Those that are looked up are not forgotten for it.
+        """
+        self.open()
+        self.resolver.hold = True
+        names = [f"host{number}.example" for number in range(17)]
+        self.resolver.hosts.update({name: [DNS] for name in names})
+        for name in names:
+            self.send(name)
+        self.assertEqual(len(self.resolver.asked), 16)
+        self.assertDropped(1)
+        self.send(OTHER)
+        self.assertEqual(len(self.sent), 1)
+        self.resolver.release()
+        self.assertEqual(len(self.sent), 17)
+        self.resolver.hold = False
+        self.send(names[-1])
+        self.assertEqual(len(self.sent), 18)
+        self.assertEqual(self.resolver.cancelled, [])
+
+    def test_forgottenWhileLookedUp(self) -> None:
+        """
+        When so many destinations have come since that a name is forgotten, its look-up is given
+        up, and what has waited for it is dropped.
+        """
+        self.open()
+        self.resolver.hold = True
+        self.send("a.example")
+        self.send("a.example")
+        first = int(IPv4Address("198.18.0.0"))
+        for number in range(MAX_DESTINATIONS):
+            self.send(str(IPv4Address(first + number)))
+        self.assertEqual(self.resolver.cancelled, ["a.example"])
+        self.assertDropped(2)
+        self.assertEqual(self.association._names, {})
+        self.assertEqual(self.association._lookUps, 0)
+
+    def test_numbersDoNotExpire(self) -> None:
+        """
+        What was asked for by number is judged once, however long it is used.
+        """
+        self.open()
+        for _ in range(4):
+            self.send(DNS)
+            self.reactor.pump([1] * 60)
+        self.assertEqual(len(self.policy.questions), 1)
+
+
+class HomewardTests(AssociationTestCase):
+    """
+    Tests for datagrams on their way to the client.
+    """
+
+    def test_answer(self) -> None:
+        """
+        R-1928-82: an answer gets the header with the address and port it comes from, and leaves
+        from the socket that faces the client (R-1928-71).
+        """
+        self.open()
+        self.send(DNS)
+        self.outside[0].deliver(b"yo", (DNS, 53))
+        self.assertEqual(
+            self.inside.sent, [(bytes.fromhex("000000 01 C0000207 0035") + b"yo", CLIENT)]
+        )
+        self.assertEqual(self.association.toClient, 2)
+
+    def test_numericEvenForNames(self) -> None:
+        """
+        R-1928-82: the header has a number even if the client has asked for a name.
+        """
+        self.open()
+        self.send("a.example")
+        self.outside[0].deliver(b"yo", (DNS, 53))
+        self.assertEqual(self.returned, [(b"yo", "192.0.2.7:53")])
+
+    def test_ipv6(self) -> None:
+        """
+        R-1928-82: likewise with an IPv6 host, whose header has 22 octets; a scope is left out.
+        """
+        self.open()
+        self.send(SIX)
+        self.send("fe80::7")
+        self.outside[0].deliver(b"yo", (SIX, 53))
+        self.assertEqual(len(self.inside.sent[0][0]), 24)
+        self.outside[0].deliver(b"yo", ("fe80::7%eth0", 53))
+        self.assertEqual(self.returned, [(b"yo", "[2001:db8:1::7]:53"), (b"yo", "[fe80::7]:53")])
+
+    def test_mapped(self) -> None:
+        """
+        R-1928-82: what the IPv6 socket calls by its mapped address is an IPv4 host, with ATYP
+        C{01}, and with the permissions of that.
+        """
+        self.open()
+        self.send(DNS)
+        self.send(SIX)
+        self.outside[1].deliver(b"yo", ("::ffff:" + DNS, 53))
+        self.outside[1].deliver(b"no", ("::ffff:" + OTHER, 53))
+        self.assertEqual(self.inside.sent[0][0][3], 1)
+        self.assertEqual(self.returned, [(b"yo", "192.0.2.7:53")])
+        self.assertDropped(1)
+
+    def test_whoMayAnswer(self) -> None:
+        """
+        R-1928-84: only hosts that the client has sent to may answer, from any port.
+        """
+        self.open()
+        self.send(DNS)
+        self.outside[0].deliver(b"yo", (DNS, 4711))
+        self.outside[0].deliver(b"no", (OTHER, 53))
+        self.assertEqual(self.returned, [(b"yo", "192.0.2.7:4711")])
+        self.assertDropped(1)
+        self.send(OTHER)
+        self.outside[0].deliver(b"yes", (OTHER, 53))
+        self.assertEqual(self.returned[1:], [(b"yes", "192.0.2.8:53")])
+
+    def test_deniedMayNotAnswer(self) -> None:
+        """
+        R-1928-84: that the client has tried to send to a host is not enough.
+        """
+        self.policy.addresses[OTHER] = Verdict(False, "no")
+        self.open()
+        self.send(DNS)
+        self.send(OTHER)
+        self.outside[0].deliver(b"no", (OTHER, 53))
+        self.assertEqual(self.returned, [])
+
+    def test_fullCone(self) -> None:
+        """
+        R-1928-84: where that is switched on, every host may answer.
+        """
+        self.open(udpFullCone=True)
+        self.send(DNS)
+        self.outside[0].deliver(b"yo", (OTHER, 4711))
+        self.assertEqual(self.returned, [(b"yo", "192.0.2.8:4711")])
+
+    def test_clientUnknown(self) -> None:
+        """
+        S-03: before the client has shown where it is, nothing can be sent to it.
+        """
+        self.open(udpFullCone=True)
+        socket: Any = self.association._socket(4)
+        socket.datagramReceived(b"yo", (OTHER, 4711))
+        self.assertEqual(self.inside.sent, [])
+        self.assertDropped(1)
+
+    def test_sources(self) -> None:
+        """
+        What is remembered of those who answer is bounded, however many there are.
+        """
+        self.open(udpFullCone=True)
+        self.send(DNS)
+        for port in range(1, MAX_DESTINATIONS + 11):
+            self.outside[0].deliver(b"yo", (OTHER, port))
+        self.assertEqual(len(self.inside.sent), MAX_DESTINATIONS + 10)
+        self.assertLessEqual(len(self.association._headers), MAX_DESTINATIONS)
+
+    def test_empty(self) -> None:
+        """
+        An empty answer is an answer.
+        """
+        self.open()
+        self.send(DNS)
+        self.outside[0].deliver(b"", (DNS, 53))
+        self.assertEqual(self.returned, [(b"", "192.0.2.7:53")])
+
+    def test_largest(self) -> None:
+        """
+        R-1928-85: what is too long with its header is dropped.
+        """
+        self.open()
+        self.send(DNS)
+        self.send(SIX)
+        self.outside[0].deliver(b"x" * (65507 - 10), (DNS, 53))
+        self.outside[0].deliver(b"x" * (65507 - 9), (DNS, 53))
+        self.outside[1].deliver(b"x" * (65507 - 22), (SIX, 53))
+        self.outside[1].deliver(b"x" * (65507 - 21), (SIX, 53))
+        self.assertEqual([len(data) for data, _ in self.inside.sent], [65507, 65507])
+        self.assertDropped(2)
+
+    def test_largestByIPv6(self) -> None:
+        """
+        R-1928-85: a client with an IPv6 address can be sent 20 octets more.
+        """
+        self.open(client=CLIENT6[0], reached=(REACHED6,))
+        self.fromClient(datagram(DNS, b"hi"), source=CLIENT6)
+        self.outside[0].deliver(b"x" * (65527 - 10), (DNS, 53))
+        self.outside[0].deliver(b"x" * (65527 - 9), (DNS, 53))
+        self.assertEqual([len(data) for data, _ in self.inside.sent], [65527])
+        self.assertDropped(1)
+
+    def test_writeErrors(self) -> None:
+        """
+        R-1928-85: what the system does not take is lost, and only that.
+        """
+        self.open()
+        self.send(DNS)
+        for number in (errno.EMSGSIZE, errno.ENETUNREACH, errno.ENOBUFS):
+            self.inside.refusal = OSError(number, "no")
+            self.outside[0].deliver(b"no", (DNS, 53))
+        self.inside.refusal = None
+        self.outside[0].deliver(b"yo", (DNS, 53))
+        self.assertEqual(self.returned, [(b"yo", "192.0.2.7:53")])
+        self.assertEqual(self.association.toClient, 2)
+        self.assertDropped(3)
+
+
+class FragmentsTests(AssociationTestCase):
+    """
+    Tests for fragmented datagrams; their order is the matter of L{txsocks5.reassembly}.
+    """
+
+    def test_joined(self) -> None:
+        """
+        R-1928-97: the parts go on as one datagram.
+        """
+        self.open()
+        for fragment, payload in ((0x01, b"ab"), (0x02, b"cd"), (0x83, b"ef")):
+            self.send(DNS, payload, fragment)
+        self.assertEqual(self.sent, [(b"abcdef", "192.0.2.7:53")])
+        self.assertEqual(self.association.fromClient, 6)
+        self.assertDropped(0)
+
+    def test_largest(self) -> None:
+        """
+        R-1928-97: together they may be as long as a datagram can be.
+        """
+        self.open()
+        self.send(DNS, b"x" * 60000, 0x01)
+        self.send(DNS, b"y" * 5507, 0x82)
+        self.assertEqual([len(payload) for payload, _ in self.sent], [65507])
+
+    def test_interrupted(self) -> None:
+        """
+        R-1928-95: a whole datagram in between is sent on, and ends the sequence.
+        """
+        self.open()
+        self.send(DNS, b"ab", 0x01)
+        self.send(DNS, b"whole")
+        self.send(DNS, b"cd", 0x82)
+        self.assertEqual(self.sent, [(b"whole", "192.0.2.7:53")])
+        self.assertDropped(2)
+
+    def test_malformedInBetween(self) -> None:
+        """
+        What cannot be read, or comes from somebody else, is not part of any sequence.
+        """
+        self.open()
+        self.send(DNS, b"ab", 0x01)
+        self.fromClient(b"\x00\x00\x00\x01", b"\x00\x00\x02\x07")
+        self.fromClient(datagram(DNS, b"xx", 0x82), source=(CLIENT[0], 40001))
+        self.send(DNS, b"cd", 0x82)
+        self.assertEqual(self.sent, [(b"abcd", "192.0.2.7:53")])
+        self.assertDropped(3)
+
+    def test_toAName(self) -> None:
+        """
+        They wait for an address as one datagram.
+        """
+        self.open()
+        self.resolver.hold = True
+        self.send("a.example", b"ab", 0x01)
+        self.send("a.example", b"cd", 0x82)
+        self.resolver.release()
+        self.assertEqual(self.sent, [(b"abcd", "192.0.2.7:53")])
+
+    def test_denied(self) -> None:
+        """
+        To a destination that is refused they come to nothing.
+        """
+        self.policy.addresses[DNS] = Verdict(False, "no")
+        self.open()
+        self.send(DNS, b"ab", 0x01)
+        self.send(DNS, b"cd", 0x82)
+        self.assertEqual(self.sent, [])
+        self.assertDropped(1)
+
+    def test_switchedOff(self) -> None:
+        """
+        R-1928-89: without reassembly every part is dropped.
+        """
+        self.open(udpReassembly=False)
+        for fragment in (0x01, 0x82, 0x81, 0x80):
+            self.send(DNS, b"ab", fragment)
+        self.assertEqual(self.sent, [])
+        self.assertDropped(4)
+
+    def test_timer(self) -> None:
+        """
+        R-1928-91, R-1928-92: a sequence that is not complete after five seconds is given up, even
+        if nothing comes any more, and what it held is free for others.
+        """
+        self.open()
+        self.send(DNS, b"ab", 0x01)
+        self.reactor.pump([1] * 4)
+        self.assertDropped(0)
+        self.reactor.advance(1)
+        self.assertDropped(1)
+        self.assertTrue(self.association._server.budget.take(64 * 1024 * 1024))
+
+    def test_sharedBudget(self) -> None:
+        """
+        R-1928-97: what all associations of a server keep is bounded together.
+        """
+        server = self.server()
+        budget = server.budget
+        budget.take(64 * 1024 * 1024 - 3)
+        first, second = self.open(server=server), self.open(server=server)
+        self.inside = self.reactor.udpPorts[0]
+        self.send(DNS, b"ab", 0x01)
+        self.inside = self.reactor.udpPorts[1]
+        self.send(DNS, b"cd", 0x01)
+        self.assertEqual((first.dropped, second.dropped), (0, 1))
+        first.close()
+        self.send(DNS, b"cd", 0x01)
+        self.assertEqual((first.dropped, second.dropped), (1, 1))
+
+
+class ProtectionTests(AssociationTestCase):
+    """
+    Tests for methods that encapsulate.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make both sides of a protection.
+        """
+        super().setUp()
+        self.mine = PrivateProtection(0x5A, server=False)
+        self.open(protection=PrivateProtection(0x5A, server=True))
+
+    def test_outward(self) -> None:
+        """
+        R-1928-78: what the client sends is opened; what cannot be opened is dropped, and teaches
+        nothing about where the client is.
+        """
+        wrapped = self.mine.wrapDatagram(datagram(DNS, b"hi"))
+        plain = datagram(DNS, b"no")
+        forged = wrapped[:-1] + bytes([wrapped[-1] ^ 1])
+        self.fromClient(plain, forged, b"", source=(CLIENT[0], 40001))
+        self.fromClient(wrapped, plain, forged, wrapped)
+        self.assertEqual(self.sent, [(b"hi", "192.0.2.7:53")] * 2)
+        self.assertDropped(5)
+
+    def test_homeward(self) -> None:
+        """
+        R-1928-82: what goes to the client is wrapped, header and all.
+        """
+        self.fromClient(self.mine.wrapDatagram(datagram(DNS, b"hi")))
+        self.outside[0].deliver(b"yo", (DNS, 53))
+        ((data, where),) = self.inside.sent
+        self.assertEqual(where, CLIENT)
+        self.assertEqual(self.mine.unwrapDatagram(data), datagram(DNS, b"yo"))
+        self.assertEqual(self.association.toClient, 2)
+
+    def test_fragments(self) -> None:
+        """
+        R-1928-99: each part is wrapped by itself.
+        """
+        for fragment, payload in ((0x01, b"ab"), (0x82, b"cd")):
+            self.fromClient(self.mine.wrapDatagram(datagram(DNS, payload, fragment)))
+        self.assertEqual(self.sent, [(b"abcd", "192.0.2.7:53")])
+
+    def test_largest(self) -> None:
+        """
+        R-1928-85: the wrapping takes part of the room.
+        """
+        self.fromClient(self.mine.wrapDatagram(datagram(DNS, b"hi")))
+        self.outside[0].deliver(b"x" * (65507 - 14), (DNS, 53))
+        self.outside[0].deliver(b"x" * (65507 - 13), (DNS, 53))
+        self.assertEqual([len(data) for data, _ in self.inside.sent], [65507])
+        self.assertDropped(1)
+
+
+class EndTests(AssociationTestCase):
+    """
+    Tests for the end of an association.
+    """
+
+    def busy(self) -> None:
+        """
+        Open one, and give it something to let go of: a look-up, fragments, all sockets.
+        """
+        self.open()
+        self.send(DNS)
+        self.send(SIX)
+        self.send(DNS, b"ab", 0x01)
+        self.resolver.hold = True
+        self.send("a.example", b"1")
+        self.send("a.example", b"2")
+
+    def assertLetGo(self) -> None:
+        """
+        All of that is gone.
+        """
+        self.assertOver()
+        self.assertEqual(self.resolver.cancelled, ["a.example"])
+        self.assertEqual(self.association.dropped, 3)
+        self.assertEqual((self.association.fromClient, self.association.toClient), (4, 0))
+
+    def test_lost(self) -> None:
+        """
+        R-1928-73: with the connection all sockets, queues, look-ups and timers go; nobody needs to
+        be told.
+        """
+        self.busy()
+        self.association.clientLost(Failure(ConnectionDone()))
+        self.assertLetGo()
+        self.assertEqual(self.ends, [])
+
+    def test_finished(self) -> None:
+        """
+        R-1928-73: the client's FIN is the end; the sockets are closed at once, and do not wait for
+        the connection to go.
+        """
+        self.busy()
+        self.association.clientFinished()
+        self.assertLetGo()
+        self.assertEqual(self.ends, ["client finished"])
+        self.association.clientLost(Failure(ConnectionDone()))
+        self.assertLetGo()
+
+    def test_aborted(self) -> None:
+        """
+        When the server stops, it is the end, too.
+        """
+        self.busy()
+        self.association.abort("server stopped")
+        self.assertLetGo()
+        self.assertEqual(self.ends, [])
+
+    def test_late(self) -> None:
+        """
+        What the system had received before the sockets were closed is not relayed any more, and
+        nothing is looked up or opened for it.
+        """
+        self.open()
+        self.send(DNS)
+        outside = self.outside[0]
+        asked = len(self.policy.questions)
+        self.association.close()
+        self.inside.deliverAll([(datagram("b.example", b"no"), CLIENT), (b"", CLIENT)])
+        outside.deliverAll([(b"no", (DNS, 53))])
+        self.assertEqual(self.inside.sent, [])
+        self.assertEqual(len(outside.sent), 1)
+        self.assertEqual(self.resolver.asked, [])
+        self.assertEqual(len(self.policy.questions), asked)
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assertOver()
+
+    def test_endedByWhoLooksOn(self) -> None:
+        """
+        Who looks on may end the session because of what it sees; what else waits for the same
+        name is dropped then, and no socket is opened for it.
+        """
+        self.open()
+        self.resolver.hold = True
+        for payload in (b"1", b"2"):
+            self.send("both.example", payload)
+        tap: Any = self.traffic.sessions[0]
+        tap.passed = lambda *passage: self.association.abort("over quota")
+        self.resolver.release()
+        self.assertEqual([payload for payload, _ in self.sent], [b"1"])
+        self.assertEqual(self.association.dropped, 1)
+        self.assertOver()
+
+    def test_idle(self) -> None:
+        """
+        R-1928-74, R-1928-75: an association that relays nothing for too long is closed, and then
+        so is its connection.
+        """
+        self.assertEqual(Timeouts().udpIdle, 300)
+        self.busy()
+        self.reactor.pump([1] * 299)
+        self.assertEqual(self.ends, [])
+        self.reactor.pump([1] * 2)
+        self.assertEqual(self.ends, ["association idle for too long"])
+        self.assertOver()
+        self.reactor.pump([1] * 10)
+        self.assertEqual(len(self.ends), 1)
+
+    def test_notIdle(self) -> None:
+        """
+        R-1928-75: each datagram in either direction keeps it alive.
+        """
+        self.open(udpIdle=10)
+        for _ in range(3):
+            self.send(DNS)
+            self.reactor.pump([1] * 8)
+            self.outside[0].deliver(b"yo", (DNS, 53))
+            self.reactor.pump([1] * 8)
+        self.assertEqual(self.ends, [])
+        self.reactor.pump([1] * 4)
+        self.assertEqual(len(self.ends), 1)
+
+    def test_idleDespiteNoise(self) -> None:
+        """
+        R-1928-75, R-1928-76: what is dropped, and what comes on the connection, does not.
+        """
+        self.open(udpIdle=10)
+        self.send(DNS)
+        for _ in range(11):
+            self.fromClient(b"", datagram("no.example", b"hi"))
+            self.outside[0].deliver(b"no", (OTHER, 53))
+            self.association.clientReceived(b"anybody there?")
+            self.reactor.advance(1)
+        self.assertEqual(len(self.ends), 1)
+        self.assertEqual(self.association.fromClient, 2)
+
+    def test_neverIdle(self) -> None:
+        """
+        The time can be unlimited.
+        """
+        self.open(udpIdle=0)
+        self.reactor.pump([100] * 100)
+        self.assertEqual(self.ends, [])
+        self.association.close()
+        self.assertOver()
+
+
+class _Peer(DatagramProtocol):
+    """
+    One that sends back what it gets, or keeps it.
+    """
+
+    def __init__(self, echo: bool) -> None:
+        self.echo = echo
+        self.next: Deferred[bytes] = Deferred()
+
+    def datagramReceived(self, data: bytes, addr: Any) -> None:
+        """
+        Keep a datagram, or send it back.
+        """
+        if self.echo:
+            assert self.transport is not None
+            self.transport.write(data, addr)
+        else:
+            received, self.next = self.next, Deferred()
+            received.callback(data)
+
+
+class RealTests(TestCase):
+    """
+    Tests with sockets of the system, on the loopback address: a fake cannot tell whether the
+    sizes are right.
+    """
+
+    async def test_roundTrip(self) -> None:
+        """
+        R-1928-81, R-1928-85: an empty datagram and one of the largest that there are go to a host
+        and come back.
+        """
+        from twisted.internet import reactor
+
+        there: Any = reactor
+        client, echo = _Peer(False), _Peer(True)
+        mine = there.listenUDP(0, client, interface="127.0.0.1", maxPacketSize=65536)
+        self.addCleanup(mine.stopListening)
+        host = there.listenUDP(0, echo, interface="127.0.0.1", maxPacketSize=65536)
+        self.addCleanup(host.stopListening)
+        network, timeouts = Network(), Timeouts()
+        resolver: Any = ScriptedResolver({"echo.example": ["127.0.0.1"]})
+        policy = DefaultPolicy(local=True)
+        outgoing = Outgoing(there, policy, resolver, TCPDialer(there), network, timeouts)
+        associations = Associations(there, outgoing, network, timeouts, Sweep(there))
+        loopback = IPv4Address("127.0.0.1")
+        association = associations.open(
+            QUESTION, Address(loopback, 0), [loopback], lambda reason: None, None, None
+        )
+        self.addCleanup(deferLater, there, 0, lambda: None)
+        self.addCleanup(association.close)
+        port = host.getHost().port
+        for name in ("127.0.0.1", "echo.example"):
+            for payload in (b"", b"x" * (65507 - 10 - len(name))):
+                received = client.next
+                mine.write(
+                    datagram(name, payload, port=port), ("127.0.0.1", association.bound.port)
+                )
+                answer = Datagram.read(await received, strict=True)
+                self.assertEqual(answer, Datagram(Address(loopback, port), payload))
+        self.assertEqual(association.fromClient, association.toClient)
+        self.assertEqual(association.dropped, 0)
+
+
+class BoundsTests(SynchronousTestCase):
+    """
+    Tests for the numbers that R-1928-83 and the bounds name.
+    """
+
+    def test_numbers(self) -> None:
+        """
+        They are what is written down.
+        """
+        self.assertEqual(
+            (associate._MAX_WAITING, associate._MAX_WAITING_OCTETS, MAX_DESTINATIONS),
+            (16, 65536, 4096),
+        )
