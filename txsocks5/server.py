@@ -273,10 +273,10 @@ class SOCKS5Protocol(Protocol):
         Begin to relay.  What the client has sent ahead goes first.
         """
         assert self._performance is not None
+        # Before there is a relay, which stops it again if the target takes no more.
+        self._stream.resumeReading()
         self._carrier = self._performance.relay()
         self._take = self._carrier.clientReceived
-        if not self._stream.blocked:
-            self._stream.resumeReading()
         ahead = self._handshake.takeAhead()
         if ahead:
             self._take(ahead)

@@ -105,6 +105,9 @@ _MAX_ROUNDS = 100_000
 _FIRST_PORT = 49152
 _MAX_DATAGRAM = {4: 65507, 6: 65527}
 
+#: What Twisted adds to an event for observers of the old kind.
+_LEGACY = frozenset(("failure", "format", "isError", "message", "system", "time", "why"))
+
 _log = Logger()
 
 
@@ -1679,7 +1682,7 @@ class RecordedEvents:
         Keep an event.
         """
         if "socks_event" in event:
-            self.events.append(event)
+            self.events.append({key: event[key] for key in event if key not in _LEGACY})
 
     @property
     def names(self) -> list[str]:
