@@ -16,6 +16,7 @@ from twisted.internet.address import IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.logger import Logger
 from twisted.protocols.policies import WrappingFactory
 from zope.interface.verify import verifyObject
 
@@ -23,6 +24,7 @@ from txsocks5 import Anonymous, PasswordAuthenticator, SOCKS5Factory
 from txsocks5.config import Timeouts
 from txsocks5.events import EVENTS
 from txsocks5.interfaces import IAuthenticator, Step, Verdict
+from txsocks5.server import SOCKS5Protocol
 from txsocks5.testing import (
     MemoryTransport,
     PrivateAuthenticator,
@@ -242,27 +244,58 @@ class EndTests(ServedTestCase):
         The memory of a session is free when it ends; it does not wait for the garbage collector.
         """
         factory = self.serve()
+        # An event refers to who has logged it, and the test runner keeps events.
+        self.patch(SOCKS5Protocol, "_log", Logger(observer=lambda event: None))
+        gc.collect()
         gc.disable()
         self.addCleanup(gc.enable)
+        for ending in (
+            "client resets",
+            "target resets",
+            "both finish",
+            "stopped",
+            "greets wrongly",
+        ):
+            reference = self.lived(factory, ending)
+            self.connections.clear()
+            self.dialer.dials.clear()
+            self.traffic.sessions.clear()
+            self.assertIsNone(reference(), ending)
 
-        def session() -> list[weakref.ref[Any]]:
-            caller = self.call(factory)
+    def lived(self, factory: SOCKS5Factory, ending: str) -> weakref.ref[Any]:
+        """
+        Let a session live and end.
+
+        @return: what refers to its protocol, if that is still there.
+        """
+        caller = self.call(factory)
+        if ending == "greets wrongly":
+            caller.say(b"\x05\x01\x7f")
+            caller.close()
+        else:
             caller.say(GREETING + CONNECT)
             target = self.answer()
             caller.say(b"question")
-            server = caller.connection.server
-            found = [weakref.ref(server.protocol), weakref.ref(server.protocol._handshake)]
-            target.abort()
+            target.send(b"answer")
             self.flush()
-            caller.pause()
-            self.connections.clear()
-            self.dialer.dials.clear()
-            return found
-
-        for reference in session():
-            found = reference()
-            self.assertTrue(found is None or gc.get_referrers(found) is not None)
+            if ending == "client resets":
+                caller.abort()
+            elif ending == "target resets":
+                target.abort()
+            elif ending == "stopped":
+                factory.stopSessions()
+            else:
+                caller.finish()
+                self.flush()
+                target.finish()
+        self.flush()
         self.assertEqual(factory.sessions, set())
+        reference = weakref.ref(caller.connection.server.protocol)
+        # As a real transport does when it is gone.
+        for connection in self.connections:
+            for transport in (connection.client, connection.server):
+                transport.protocol = RecordingPeer()
+        return reference
 
 
 class BehindTests(ServedTestCase):
