@@ -124,7 +124,7 @@ class ListTests(SynchronousTestCase):
         What clients do is worth a line; only what is wrong with the server itself is critical.
         """
         critical = {event.name for event in EVENTS if event.level is LogLevel.critical}
-        self.assertEqual(critical, {"checkerBroken", "broken"})
+        self.assertEqual(critical, {"notListening", "checkerBroken", "broken"})
         self.assertEqual({event.level for event in EVENTS}, {LogLevel.critical, LogLevel.info})
 
 

@@ -83,6 +83,13 @@ listening = Event(
     {"address": "host and port, or unix: and a path"},
 )
 
+notListening = Event(
+    "notListening",
+    LogLevel.critical,
+    "SOCKS5 not listening: {reason}",
+    {"reason": "what kept an endpoint from it that has taken its time to find out"},
+)
+
 ready = Event(
     "ready",
     LogLevel.info,
@@ -193,6 +200,7 @@ broken = Event(
 
 EVENTS = (
     listening,
+    notListening,
     ready,
     opened,
     authenticated,

@@ -20,7 +20,7 @@ from .wire import Address
 
 __all__ = ["BACKLOG", "SOCKS5Service"]
 
-BACKLOG = 1024
+BACKLOG = 4096
 """
 Connections that the system keeps until they are accepted, where an endpoint string does not say
 otherwise.  The system's own limit holds beside it.
@@ -83,9 +83,9 @@ class SOCKS5Service(Service):
             if listened.called:
                 listened.addErrback(failures.append)
             else:
-                # One of the endpoints that take their time.  If it fails, that is left to the log.
+                # One of the endpoints that take their time.
                 self._waiting.append(listened)
-                listened.addErrback(lambda reason: reason.trap(CancelledError) and None)
+                listened.addErrback(self._failed)
         if failures:
             self._stopListening()
             failures[0].raiseException()
@@ -106,6 +106,13 @@ class SOCKS5Service(Service):
         if address is not None:
             self._factory.listeners.add(address)
         events.listening.emit(self._log, address=_describe(port, address))
+
+    def _failed(self, reason: Failure) -> None:
+        """
+        An endpoint that has taken its time does not listen.
+        """
+        if reason.check(CancelledError) is None:
+            events.notListening.emit(self._log, reason=reason.getErrorMessage())
 
     def _announce(self) -> None:
         """
