@@ -4,7 +4,12 @@ Tests for L{txsocks5.service}.
 
 from __future__ import annotations
 
+import os
+import re
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
@@ -1002,3 +1007,137 @@ def turn() -> Deferred[None]:
 
     again(20)
     return turned
+
+
+class DescriptorTests(SynchronousTestCase):
+    """
+    A server that runs out of file descriptors (S-11).
+    """
+
+    def setUp(self) -> None:
+        """
+        Start a server that may open only a few, and a target.
+        """
+        code = (
+            "import os, resource, sys\n"
+            "resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))\n"
+            "os.execv(sys.executable, [sys.executable, '-m', 'twisted', '--log-format=text',"
+            " 'socks5', '--listen', 'tcp:0:interface=127.0.0.1'])"
+        )
+        checkout = str(Path(module.__file__).parent.parent)
+        self.server = subprocess.Popen(
+            [sys.executable, "-c", code],
+            cwd=checkout,
+            env={**os.environ, "PYTHONPATH": checkout},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.addCleanup(self.stop)
+        assert self.server.stdout is not None
+        for line in self.server.stdout:
+            found = re.search(r"SOCKS5 listening on 127\.0\.0\.1:(\d+)", line)
+            if found:
+                self.port = int(found[1])
+                break
+        self.target = self.keep(socket.create_server(("127.0.0.1", 0)))
+        self.target.settimeout(20)
+        number: int = self.target.getsockname()[1]
+        self.request = b"\x05\x01\x00\x01\x7f\x00\x00\x01" + number.to_bytes(2, "big")
+
+    def stop(self) -> str:
+        """
+        Stop the server.
+
+        @return: what is left of its log.
+        """
+        self.server.terminate()
+        return self.server.communicate(timeout=30)[0]
+
+    def keep(self, opened: socket.socket) -> socket.socket:
+        """
+        Close a socket after the test.
+        """
+        self.addCleanup(opened.close)
+        return opened
+
+    def greet(self) -> tuple[socket.socket, bytes]:
+        """
+        A client connects and greets the server.
+
+        @return: it, and the answer; none if it was turned away.
+        """
+        client = self.keep(socket.create_connection(("127.0.0.1", self.port), timeout=20))
+        try:
+            client.sendall(HELLO)
+            return client, receive(client, 2)
+        except (ConnectionResetError, BrokenPipeError):
+            return client, b""
+
+    def connect(self) -> tuple[socket.socket, socket.socket]:
+        """
+        A client connects through the server.
+
+        @return: it, and its target.
+        """
+        client, answer = self.greet()
+        self.assertEqual(answer, b"\x05\x00")
+        client.sendall(self.request)
+        target = self.keep(self.target.accept()[0])
+        target.settimeout(20)
+        self.assertEqual(receive(client, 10)[:2], b"\x05\x00")
+        return client, target
+
+    def assertRelaying(self, client: socket.socket, target: socket.socket) -> None:
+        """
+        Octets pass in both directions.
+        """
+        client.sendall(b"ping")
+        self.assertEqual(receive(target, 4), b"ping")
+        target.sendall(b"pong")
+        self.assertEqual(receive(client, 4), b"pong")
+
+    def test_exhausted(self) -> None:
+        """
+        Sessions go on; clients that are there already are told that it is the server's trouble;
+        new ones are turned away.  When descriptors are free again, everybody is served.
+        """
+        session = self.connect()
+        crowd = []
+        for _ in range(100):
+            client, answer = self.greet()
+            if not answer:
+                break
+            crowd.append(client)
+        self.assertLess(len(crowd), 40)
+        self.assertRelaying(*session)
+
+        crowd[0].sendall(self.request)
+        self.assertEqual(receive(crowd[0], 10), b"\x05\x01\x00\x01" + b"\x00" * 6)
+        self.assertRelaying(*session)
+
+        for client in crowd:
+            client.close()
+        for _ in range(100):
+            client, answer = self.greet()
+            if answer:
+                break
+        self.assertEqual(answer, b"\x05\x00")
+        self.assertRelaying(*session)
+        self.assertRelaying(*self.connect())
+        log = self.stop()
+        self.assertNotIn("Traceback", log)
+        self.assertEqual(self.server.returncode, -signal.SIGTERM)
+
+
+def receive(connection: socket.socket, octets: int) -> bytes:
+    """
+    Read so many octets, or up to the end.
+    """
+    data = b""
+    while len(data) < octets:
+        more = connection.recv(octets - len(data))
+        if not more:
+            break
+        data += more
+    return data

@@ -163,6 +163,7 @@ INPUTS: dict[str, Callable[[Session], None]] = {
     "malformed": lambda session: session.malformed(ERROR),
     "truncated": lambda session: session.truncated(),
     "clientFinished": lambda session: session.clientFinished(),
+    "clientFinishedUnread": lambda session: session.clientFinishedUnread(),
     "expired": lambda session: session.expired(),
     "distrusted": lambda session: session.distrusted(ERROR),
     "stopped": lambda session: session.stopped("server stopped"),
@@ -188,6 +189,7 @@ What has to happen for each state.
 
 IMPOSSIBLE: dict[str, set[str]] = {
     "Greeting": {
+        "clientFinishedUnread",
         "accepted",
         "refused",
         "requested",
@@ -213,6 +215,7 @@ IMPOSSIBLE: dict[str, set[str]] = {
         "distrusted",
     },
     "Requesting": {
+        "clientFinishedUnread",
         "greeted",
         "_select",
         "_refuseMethods",
@@ -251,6 +254,7 @@ IMPOSSIBLE: dict[str, set[str]] = {
         "truncated",
     },
     "Relaying": {
+        "clientFinishedUnread",
         "greeted",
         "_select",
         "_refuseMethods",
@@ -389,6 +393,7 @@ class WalkTests(SessionFixture):
                         {
                             ("Requesting", "requested"),
                             ("Working", "clientFinished"),
+                            ("Working", "clientFinishedUnread"),
                             ("Working", "expired"),
                             ("Working", "listening"),
                             ("Listening", "expired"),
@@ -671,6 +676,15 @@ class CommandTests(SessionFixture):
         self.happen("established")
         self.assertEqual(self.hinge.calls, ["replySucceeded", "relay", "finishClient"])
 
+    def test_finishedUnread(self) -> None:
+        """
+        Nor does it if it stands behind more octets than are read yet: the relay finds it there.
+        """
+        for state in ("Authenticating", "Working"):
+            self.arrive(state)
+            self.happen("clientFinishedUnread", "clientFinishedUnread")
+            self.assertEqual((self.hinge.calls, self.core.clientDone), ([], False), state)
+
     def test_relayOverBeforeHalfClose(self) -> None:
         """
         If the relay ends as it begins, there is nothing to pass a half-close on to.
@@ -731,6 +745,15 @@ class BindTests(SessionFixture):
         """
         self.arrive("Listening")
         self.happen("clientFinished")
+        self.assertEqual(self.hinge.cancelled, ["awaitPeer"])
+        self.assertEqual(self.hinge.said, [("end", "client closed while BIND waited")])
+
+    def test_finishedUnread(self) -> None:
+        """
+        The same for a client that has finished behind more octets than are read by then.
+        """
+        self.arrive("Listening")
+        self.happen("clientFinishedUnread")
         self.assertEqual(self.hinge.cancelled, ["awaitPeer"])
         self.assertEqual(self.hinge.said, [("end", "client closed while BIND waited")])
 
