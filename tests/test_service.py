@@ -213,6 +213,10 @@ class ListeningTests(ServiceFixture):
             self.assertEqual(self.factory.listeners, set())
             self.assertFalse(service.running)
         self.assertEqual(self.events.named("ready"), [])
+        # The third is not even tried.
+        self.assertEqual(
+            {event["address"] for event in self.events.named("listening")}, {"127.0.0.1:1080"}
+        )
 
     def test_occupiedNoMore(self) -> None:
         """

@@ -82,6 +82,8 @@ class SOCKS5Service(Service):
             listened = maybeDeferred(self._listenAt, description).addCallback(self._listening)
             if listened.called:
                 listened.addErrback(failures.append)
+                if failures:
+                    break
             else:
                 # One of the endpoints that take their time.
                 self._waiting.append(listened)
