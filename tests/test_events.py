@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.logger import Logger, LogLevel, formatEvent
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 import txsocks5
 from txsocks5 import events
@@ -58,6 +58,17 @@ def emissions() -> list[tuple[str, Event, ast.Call]]:
         if event is not None:
             found.append((where, event, call))
     return found
+
+
+def documented() -> str:
+    """
+    What the documentation says of the events.
+    """
+    parts = []
+    for event in EVENTS:
+        parts.append(f"``{event.name}``\n    Level {event.level.name}.  ``{event.format}``\n")
+        parts += [f"    ``{name}``\n        {text}\n" for name, text in event.fields.items()]
+    return "\n".join(parts)
 
 
 class ListTests(SynchronousTestCase):
@@ -109,6 +120,15 @@ class ListTests(SynchronousTestCase):
         for event in EVENTS:
             named = {field for _, field, _, _ in Formatter().parse(event.format) if field}
             self.assertEqual(named, set(event.fields), event.name)
+
+    def test_documented(self) -> None:
+        """
+        The page of the documentation tells the same.
+        """
+        page = PACKAGE.parent / "docs" / "events.rst"
+        if not page.exists():
+            raise SkipTest("the documentation is not here")
+        self.assertTrue(page.read_text("utf-8").endswith(documented()), documented())
 
     def test_explained(self) -> None:
         """
