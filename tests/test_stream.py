@@ -4,6 +4,7 @@ Tests for L{txsocks5.stream}.
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -91,6 +92,22 @@ class StreamTests(MemoryTestCase):
         """
         self.assertIs(self.transport.noDelay, True)
         self.assertIs(self.transport.keepAlive, True)
+
+    def test_noSuchOption(self) -> None:
+        """
+        A transport that only says that it is one of TCP, as a UNIX socket of an older Twisted
+        does, is used all the same.
+        """
+
+        def refuse(enabled: bool) -> None:
+            raise OSError(errno.EOPNOTSUPP, "not supported")
+
+        self.patch(self.transport, "setTcpNoDelay", refuse)
+        self.transport.unregisterProducer()
+        stream = Stream(self.transport)
+        stream.write(b"\x05\x00")
+        self.flush()
+        self.assertEqual(self.peer.received, b"\x05\x00")
 
     def test_oneWrite(self) -> None:
         """

@@ -5,6 +5,7 @@ One TCP connection of a session, seen from the relay.
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from enum import Enum
 from typing import Protocol as TypingProtocol
 from typing import cast
@@ -115,9 +116,11 @@ class Stream:
             self.transport.registerProducer(self, True)
         if ITCPTransport.providedBy(transport):
             # Every message of the server is a segment of its own (R-1928-02), and
-            # relayed data wait for nobody.
-            transport.setTcpNoDelay(True)
-            transport.setTcpKeepAlive(True)
+            # relayed data wait for nobody.  UNIX sockets of Twisted 24.10 say that they have
+            # this, too.
+            with suppress(OSError):
+                transport.setTcpNoDelay(True)
+                transport.setTcpKeepAlive(True)
 
     def write(self, data: bytes) -> None:
         """
