@@ -29,6 +29,7 @@ from twisted.internet.error import (
     UserError,
     getConnectError,
 )
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsocks5 import errors
@@ -263,6 +264,14 @@ class ReplyCodeOfTests(SynchronousTestCase):
             (getConnectError(socket.gaierror(socket.EAI_NONAME, "text")), 4),
         ):
             self.assertEqual(replyCodeOf(error), code, repr(error))
+
+    def test_lostWhileConnecting(self) -> None:
+        """
+        A target that accepts and resets before the connection is looked at has refused it
+        (R-1928-39).
+        """
+        error = ConnectError(string=Failure(ConnectionDone()))
+        self.assertEqual(replyCodeOf(error), ReplyCode.CONNECTION_REFUSED)
 
     def test_nameOfTheSystemsResolver(self) -> None:
         """

@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+from io import StringIO
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from twisted.application.service import IService
 from twisted.cred.checkers import ICredentialsChecker, InMemoryUsernamePasswordDatabaseDontUse
 from twisted.internet.endpoints import _SystemdParser
 from twisted.plugin import getPlugins
+from twisted.plugins.cred_file import theFileCheckerFactory
 from twisted.python import usage
 from twisted.python.systemd import ListenFDs
 from twisted.trial.unittest import SynchronousTestCase
@@ -257,6 +259,17 @@ class OptionsTests(TapFixture):
         """
         refusal = self.refusal("--auth", "memory:alice")
         self.assertTrue(refusal.startswith("--auth: 'memory' cannot be used: "), refusal)
+
+    def test_authMissingFile(self) -> None:
+        """
+        A password file that cannot be read is missed at the start, not when the first user
+        comes.
+        """
+        missing = self.mktemp()
+        self.patch(theFileCheckerFactory, "errorOutput", StringIO())
+        refusal = self.refusal("--auth", f"file:{missing}")
+        self.assertTrue(refusal.startswith("--auth: 'file' cannot be used: "), refusal)
+        self.assertIn(missing, refusal)
 
     def test_unexpected(self) -> None:
         """

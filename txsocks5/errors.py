@@ -26,6 +26,7 @@ from twisted.internet.error import (
     UnknownHostError,
     UnsupportedAddressFamily,
 )
+from twisted.python.failure import Failure
 
 __all__ = [
     "AddressTypeNotSupported",
@@ -211,6 +212,10 @@ def replyCodeOf(error: BaseException) -> ReplyCode:
     # trouble, whatever its errno says about networks.
     if isinstance(error, ConnectBindError) and error.osError != errno.EAFNOSUPPORT:
         return ReplyCode.GENERAL_FAILURE
+    # Twisted has connected, and lost the connection before it could say so: a target that resets
+    # at once.
+    if isinstance(error, ConnectError) and error.args and isinstance(error.args[0], Failure):
+        return ReplyCode.CONNECTION_REFUSED
     for kind, code in _BY_TYPE:
         if isinstance(error, kind):
             return code

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from typing import Any, ClassVar, TypeVar
 
 from twisted.application.service import IService
+from twisted.cred.checkers import FilePasswordDB
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.strcred import (
     AuthOptionMixin,
@@ -106,7 +107,12 @@ class Options(usage.Options, AuthOptionMixin):
         # What stands behind the kind may be a secret.
         kind = description.partition(":")[0]
         try:
-            AuthOptionMixin.addChecker(self, makeChecker(description))
+            checker = makeChecker(description)
+            if isinstance(checker, FilePasswordDB):
+                # It would only be missed when the first user comes.
+                with open(checker.filename, "rb"):
+                    pass
+            AuthOptionMixin.addChecker(self, checker)
         except UnsupportedInterfaces:
             raise usage.UsageError(
                 f"--auth: {kind!r} does not check user names and passwords"
