@@ -741,6 +741,15 @@ class NameTests(SynchronousTestCase):
         self.assertEqual(self.ask("another.com"), [None])
         self.assertEqual(self.resolver.asked, ["example.com", "example.com", "another.com"])
 
+    def test_replaced(self) -> None:
+        """
+        The resolver can be replaced.
+        """
+        reactor = MemoryReactor()
+        before = reactor.nameResolver
+        self.assertIs(reactor.installNameResolver(self.resolver), before)
+        self.assertIs(reactor.nameResolver, self.resolver)
+
     def test_holds(self) -> None:
         """
         Answers can be kept for a while, and it is seen if nobody wants them any more.

@@ -35,6 +35,7 @@ from twisted.internet.interfaces import (
     IProtocol,
     IProtocolFactory,
     IPushProducer,
+    IReactorPluggableNameResolver,
     IReactorThreads,
     IReactorUDP,
     IResolutionReceiver,
@@ -1001,7 +1002,7 @@ class MemoryThreads:
             call()
 
 
-@implementer(IReactorThreads, IReactorUDP)
+@implementer(IReactorPluggableNameResolver, IReactorThreads, IReactorUDP)
 class MemoryReactor(MemoryReactorClock):
     """
     All that a SOCKS5 server needs of a reactor, in memory: L{ISOCKSReactor
@@ -1040,6 +1041,15 @@ class MemoryReactor(MemoryReactorClock):
         self.occupied: set[int] = set()
         self.foreign: set[str] = set()
         self._free = count(_FIRST_PORT)
+
+    def installNameResolver(self, resolver: Any) -> Any:
+        """
+        Replace the name resolver.
+
+        @return: the one that was there.
+        """
+        before, self.nameResolver = self.nameResolver, resolver
+        return before
 
     def _bind(
         self, ports: Sequence[MemoryTCPPort | MemoryUDPPort], interface: str, port: int
