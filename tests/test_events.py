@@ -21,7 +21,11 @@ from txsocks5.events import EVENTS, Event, escaped
 from .wire.values import reproducible
 
 PACKAGE = Path(txsocks5.__file__).parent
-SOURCES = [path for path in PACKAGE.rglob("*.py") if path.name not in ("events.py", "testing.py")]
+SOURCES = [
+    path
+    for path in PACKAGE.rglob("*.py")
+    if path.name != "events.py" and path.parent != PACKAGE / "testing"
+]
 
 
 def eventOf(node: ast.expr) -> Event | None:
