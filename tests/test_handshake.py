@@ -4,13 +4,13 @@ Tests for L{txsocks5.handshake}, through the server that it is part of.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import combinations
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import ConnectionRefusedError
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -510,6 +510,36 @@ class ConversationTests(HandshakeTestCase):
         self.flush()
         self.assertFinished(caller, b"\x05\x81", b"go on")
         self.assertOver(self.factory)
+
+    def test_answersWhenItIsCancelled(self) -> None:
+        """
+        A conversation that is cancelled since the client has left may still come to an end of its
+        own.  Nobody hears of it.
+        """
+        ends: list[Callable[[Deferred[Step]], None]] = [
+            lambda judged: judged.callback(accepted()),
+            lambda judged: judged.callback(Step(0, b"no", Refused("wrong"))),
+            lambda judged: judged.errback(ZeroDivisionError()),
+        ]
+        for end in ends:
+            caller = self.begin(Deferred(end))
+            caller.abort()
+            self.flush()
+            self.assertOver(self.factory)
+        self.assertEqual(self.events.named("unauthenticated"), [])
+        self.assertEqual(self.events.named("broken"), [])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_cancelledByItself(self) -> None:
+        """
+        A conversation that somebody else cancels has failed: the client does not wait for it.
+        """
+        judged: Deferred[Step] = Deferred()
+        caller = self.begin(judged)
+        judged.cancel()
+        self.flush()
+        self.assertFinished(caller, b"\x05\x81")
+        self.assertEqual(len(self.flushLoggedErrors(CancelledError)), 1)
 
     def test_refusedLater(self) -> None:
         """

@@ -88,7 +88,7 @@ class MethodTests(ServedTestCase):
         self.assertEqual(caller.answers, [b"\x05\xff"])
         self.assertTrue(caller.finished)
         self.assertEqual(self.policy.clients, [IPv4Address("192.0.2.1")] * 2)
-        self.assertEqual(self.events.named("unauthenticated")[-2]["reason"], "rule 1")
+        self.assertEqual(self.events.one("unauthenticated")["reason"], "rule 1")
 
     def test_authenticatorIsToldTheClient(self) -> None:
         """

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from . import events
@@ -132,9 +132,9 @@ class Handshake:
         self._read = None
         self.takeAhead()
         step, self._step = self._step, None
+        self._leaveConversation()
         if step is not None:
             step.cancel()
-        self._leaveConversation()
 
     def _leaveConversation(self) -> None:
         """
@@ -207,6 +207,9 @@ class Handshake:
         The conversation has made up its mind.
         """
         self._step = None
+        if self._conversation is None:
+            # It has been cancelled, and came to an end of its own all the same.
+            return
         self._read = self._converse
         self._sweep.remove(self)
         self._stream.resumeReading()
@@ -263,7 +266,8 @@ class Handshake:
         The conversation has failed: refuse the client without a word.
         """
         self._step = None
-        if reason.check(CancelledError):
+        if self._conversation is None:
+            # It has been cancelled.
             return
         if reason.check(ProtocolError) is None:
             self._emit(events.broken, log_failure=reason)

@@ -134,8 +134,9 @@ class IConversation(Interface):
 
         This is called first when the method has been selected, even with no octets
         at all, so that a method in which the server speaks first can do so; then
-        whenever more octets have come, until a step has an outcome.  While a
-        L{Deferred} has not fired it is not called.
+        whenever more octets have come, until a step has an outcome.  A step that has
+        taken or sent something is followed by another call at once if octets are left.
+        While a L{Deferred} has not fired it is not called.
 
         @param data: all octets that no step has taken yet.
 

@@ -82,6 +82,7 @@ class SOCKS5Protocol(Protocol):
         self._carrier: Carrier | None = None
         self._linger: Linger | None = None
         self._begun = False
+        self._unacceptable = "no acceptable method offered"
         self._why = ""
 
     # What the transport says
@@ -193,7 +194,7 @@ class SOCKS5Protocol(Protocol):
             return True
         verdict = self.factory.policy.judgeClient(self._asking().host)
         if not verdict.allowed:
-            self._emit(events.unauthenticated, reason=verdict.reason, user="")
+            self._unacceptable = verdict.reason
         return verdict.allowed
 
     def _asking(self) -> Client:
@@ -219,7 +220,7 @@ class SOCKS5Protocol(Protocol):
         """
         No method will do.
         """
-        self._emit(events.unauthenticated, reason="no acceptable method offered", user="")
+        self._emit(events.unauthenticated, reason=self._unacceptable, user="")
         self._stream.write(Selection(NO_ACCEPTABLE_METHOD).octets())
         self.end("no acceptable method")
 
