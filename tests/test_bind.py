@@ -110,7 +110,9 @@ class BindTestCase(SynchronousTestCase):
         )
         binder = Binder(self.reactor, outgoing, self.policy, settings, timeouts)
         return Deferred.fromCoroutine(
-            binder.listen(asking(host), ip_address(reached), self.turnedAway)
+            binder.listen(
+                asking(host), [ip_address(each) for each in reached.split()], self.turnedAway
+            )
         )
 
     def wait(self, host: str, **options: Any) -> tuple[Listener, Deferred[TargetProtocol]]:
@@ -146,6 +148,15 @@ class ListenTests(BindTestCase):
     """
     Tests for the first reply: where the server listens.
     """
+
+    def test_notReachedByItsOwnAddress(self) -> None:
+        """
+        Behind a PROXY header the address that the client has reached may be another machine's;
+        whoever may come comes to the server's own (R-1928-56).
+        """
+        self.reactor.foreign.add("203.0.113.9")
+        listener = self.successResultOf(self.listen("0.0.0.0", reached="203.0.113.9 203.0.113.5"))
+        self.assertEqual(str(listener.bound.host), "203.0.113.5")
 
     def test_listens(self) -> None:
         """

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from unittest.mock import patch
 
 from twisted.internet import address as twistedAddress
@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txsocks5 import local
 from txsocks5.errors import Overloaded
-from txsocks5.wire import Address
+from txsocks5.wire import Address, IPAddress
 
 
 class AddressOfTests(SynchronousTestCase):
@@ -229,3 +229,54 @@ class OpenPortTests(SynchronousTestCase):
         self.assertRaises(Overloaded, local.openPort, self.listen, range(20000, 30000))
         self.assertEqual(len(self.tried), 64)
         self.assertEqual(len(set(self.tried)), 64)
+
+
+class OpenAtFirstTests(SynchronousTestCase):
+    """
+    Tests for L{local.openAtFirst}.
+    """
+
+    def listen(self, *refusals: Exception | None) -> tuple[object, list[object]]:
+        """
+        Try as many addresses as there are answers.
+
+        @return: the outcome, and what was tried.
+        """
+        answers = list(refusals)
+        tried: list[object] = []
+        addresses = [ip_address(f"192.0.2.{number}") for number in range(len(answers))]
+
+        def attempt(address: IPAddress) -> IPAddress:
+            tried.append(str(address))
+            refusal = answers.pop(0)
+            if refusal is not None:
+                raise refusal
+            return address
+
+        return local.openAtFirst(attempt, addresses), tried
+
+    def test_first(self) -> None:
+        """
+        If the first address will do, no other is tried.
+        """
+        self.assertEqual(self.listen(None, None), (ip_address("192.0.2.0"), ["192.0.2.0"]))
+
+    def test_next(self) -> None:
+        """
+        An address that is not this machine's, or has no port left, is passed over.
+        """
+        refusals = (CannotListenError(None, None, OSError()), Overloaded("full"), None)
+        self.assertEqual(self.listen(*refusals)[0], ip_address("192.0.2.2"))
+
+    def test_none(self) -> None:
+        """
+        If none will do, the last one's error tells why.
+        """
+        refusals = (Overloaded("first"), Overloaded("last"))
+        self.assertEqual(str(self.assertRaises(Overloaded, self.listen, *refusals)), "last")
+
+    def test_other(self) -> None:
+        """
+        Whatever else goes wrong is not passed over.
+        """
+        self.assertRaises(ZeroDivisionError, self.listen, ZeroDivisionError(), None)

@@ -4,7 +4,7 @@ BIND: waiting for a peer, RFC 1928 section 6.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -157,13 +157,16 @@ class Binder:
         self._timeouts = timeouts
 
     async def listen(
-        self, question: Question, reached: IPAddress, turnedAway: Callable[[object, str], None]
+        self,
+        question: Question,
+        reached: Sequence[IPAddress],
+        turnedAway: Callable[[object, str], None],
     ) -> Listener:
         """
         Begin to do what a BIND asks for.
 
-        @param reached: the address at which the client has reached the server: where to listen
-            if any peer may come.
+        @param reached: the addresses at which the client may have reached the server: where to
+            listen if any peer may come.
 
         @param turnedAway: hears of each stranger, and why it was turned away.
 
@@ -179,7 +182,7 @@ class Binder:
 
         @raise NameNotResolved: see L{Outgoing.find}, for this and the other errors.
         """
-        expected, address, reason = await self._expect(question, reached)
+        expected, addresses, reason = await self._expect(question, reached)
 
         def judge(peer: IPAddress) -> str | None:
             if expected is not None and peer not in expected:
@@ -188,27 +191,32 @@ class Binder:
             return None if verdict.allowed else verdict.reason
 
         door: Any = _Door(judge, turnedAway)
-        # Bound to the one address that the peer is to be told (R-1928-56).
-        port = local.openPort(
-            lambda number: self._reactor.listenTCP(
-                number, door, backlog=MAX_STRANGERS, interface=str(address)
+        port = local.openAtFirst(lambda address: self._listenAt(address, door), addresses)
+        here = local.addressOf(port.getHost())
+        assert here is not None and not isinstance(here.host, str)
+        bound = Address(self._network.advertised(here.host), here.port)
+        return Listener(port, door, bound, reason, self._reactor, self._timeouts.bind)
+
+    def _listenAt(self, address: IPAddress, door: Any) -> IListeningPort:
+        """
+        Listen at the one address that the peer is to be told (R-1928-56).
+        """
+        return local.openPort(
+            lambda port: self._reactor.listenTCP(
+                port, door, backlog=MAX_STRANGERS, interface=str(address)
             ),
             self._network.ports,
         )
-        here = local.addressOf(port.getHost())
-        assert here is not None
-        bound = Address(self._network.advertised(address), here.port)
-        return Listener(port, door, bound, reason, self._reactor, self._timeouts.bind)
 
     async def _expect(
-        self, question: Question, reached: IPAddress
-    ) -> tuple[Collection[IPAddress] | None, IPAddress, str]:
+        self, question: Question, reached: Sequence[IPAddress]
+    ) -> tuple[Collection[IPAddress] | None, Sequence[IPAddress], str]:
         """
         Find out who may come, and where to wait.
 
-        @return: the addresses of the expected peer, or L{None} for anybody; the local address
-            that it can reach, by the first of its own to which there is a way; and what allowed
-            it.
+        @return: the addresses of the expected peer, or L{None} for anybody; the local addresses
+            to try, for a known peer that which it can reach, by the first of its own to which
+            there is a way; and what allowed it.
         """
         assert question.destination is not None
         host = question.destination.host
@@ -223,7 +231,7 @@ class Binder:
                 refusal = error
                 continue
             if source is not None:
-                return frozenset(admitted.addresses), source, admitted.reason
+                return frozenset(admitted.addresses), (source,), admitted.reason
         raise refusal
 
 

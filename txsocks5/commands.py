@@ -222,9 +222,8 @@ class Performance:
         """
         BIND, as far as the first reply.
         """
-        reached = self._client.reached[0]
         self._listener = listener = await self._means.binder.listen(
-            self._question, reached, self._turnedAway
+            self._question, self._client.reached, self._turnedAway
         )
         self._emit(
             events.awaiting,

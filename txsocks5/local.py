@@ -7,7 +7,8 @@ from __future__ import annotations
 import errno
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from ipaddress import IPv4Address, ip_address
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ from twisted.internet.interfaces import IAddress
 from .errors import Overloaded
 from .wire import Address, IPAddress, unmapped
 
-__all__ = ["addressOf", "isOwn", "openPort", "sourceTowards"]
+__all__ = ["addressOf", "isOwn", "openAtFirst", "openPort", "sourceTowards"]
 
 _T = TypeVar("_T")
 
@@ -105,3 +106,20 @@ def openPort(listen: Callable[[int], _T], ports: range | None) -> _T:
         except CannotListenError:
             continue
     raise Overloaded(f"no free port found in {ports.start}-{ports.stop - 1}")
+
+
+def openAtFirst(listen: Callable[[IPAddress], _T], addresses: Sequence[IPAddress]) -> _T:
+    """
+    Listen at the first address where that works.  Behind a PROXY header, the address that a
+    client has reached need not be one of this machine.
+
+    @param addresses: at least one.
+
+    @return: what C{listen} returned.
+
+    @raise Exception: what C{listen} raised for the last of them.
+    """
+    for address in addresses[:-1]:
+        with suppress(CannotListenError, Overloaded):
+            return listen(address)
+    return listen(addresses[-1])
