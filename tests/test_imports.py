@@ -27,7 +27,8 @@ LAYERS = (
     # Single rooms: none of them knows of a session.
     ("policy", "stream", "throttle", "wrapped"),
     ("auth", "linger", "outgoing", "relay"),
-    ("associate", "bind"),
+    ("bind", "destinations"),
+    ("associate",),
     # The order of things, and who carries it out.
     ("session",),
     ("commands", "handshake"),

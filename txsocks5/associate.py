@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
 
-import attrs
-from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import CannotListenError, MessageLengthError
 from twisted.internet.interfaces import IListeningPort, IUDPTransport
 from twisted.internet.protocol import DatagramProtocol
@@ -17,7 +15,8 @@ from twisted.python.failure import Failure
 
 from . import local
 from .config import Network, Timeouts, ofFamily
-from .errors import Overloaded, ProtocolError, SOCKSError
+from .destinations import MAX_DESTINATIONS, Destination, Destinations
+from .errors import Overloaded, ProtocolError
 from .interfaces import IProtection, IRelayTap, ISOCKSReactor, Question
 from .outgoing import Outgoing
 from .reassembly import Budget, Reassembly
@@ -28,63 +27,6 @@ __all__ = ["Association", "Associations"]
 
 _MAX_DATAGRAM = 65536
 _MAX_TO_CLIENT = {4: 65507, 6: 65527}
-
-MAX_DESTINATIONS = 4096
-"""
-How many destinations an association remembers; the oldest is forgotten first, and with it
-whoever may answer from there.
-"""
-
-_MAX_LOOK_UPS = 16
-_MAX_WAITING = 16
-_MAX_WAITING_OCTETS = 64 * 1024
-
-_NAME_LIFE = 60.0
-"""
-Seconds for which an association uses the addresses of a name.
-"""
-
-_FAILURE_LIFE = 5.0
-"""
-Seconds for which a name that did not resolve is not looked up again.
-"""
-
-
-@attrs.define(eq=False)
-class _Destination:
-    """
-    Where the datagrams with one particular header go.
-
-    @ivar address: the destination as the client wrote it.
-
-    @ivar hosts: the addresses to try; none if it is denied, or does not resolve.
-
-    @ivar lookUp: the look-up of a name, while it runs.
-
-    @ivar waiting: the payloads that wait for it.
-
-    @ivar expires: when a name is to be looked up again; L{None} while it is looked up.
-    """
-
-    address: Address
-    hosts: Sequence[IPAddress] = ()
-    lookUp: Deferred[None] | None = None
-    waiting: list[bytes] = attrs.field(factory=list)
-    waitingOctets: int = 0
-    expires: float | None = None
-
-    def wait(self, payload: bytes) -> bool:
-        """
-        Keep a payload until the name is resolved.
-
-        @return: whether there was room.
-        """
-        octets = self.waitingOctets + len(payload)
-        if len(self.waiting) >= _MAX_WAITING or octets > _MAX_WAITING_OCTETS:
-            return False
-        self.waiting.append(payload)
-        self.waitingOctets = octets
-        return True
 
 
 class _Socket(DatagramProtocol):
@@ -213,7 +155,6 @@ class Association:
         self.toClient = 0
         self._dropped = 0
         self._server = server
-        self._question = question
         self._clientHost = client.host
         self._clientPort = client.port
         # The peer of the client's socket as the socket names it, once a valid datagram
@@ -222,10 +163,9 @@ class Association:
         self._ended = ended
         self._protection = protection
         self._tap = tap
-        self._destinations: dict[bytes, _Destination] = {}
-        # Those of them that expire: few, where there are many.
-        self._names: dict[bytes, _Destination] = {}
-        self._lookUps = 0
+        self._destinations = Destinations(
+            server.outgoing, question, server.sweep.now, self._send, self._drop
+        )
         # Who may answer; and the header for each source that has.
         self._addressed: dict[IPAddress, None] = {}
         self._headers: dict[tuple[str, int], tuple[bytes, Address]] = {}
@@ -247,6 +187,12 @@ class Association:
         Datagrams that were not relayed, parts of datagrams included.
         """
         return self._dropped + self._reassembly.abandoned
+
+    def _drop(self, datagrams: int = 1) -> None:
+        """
+        Count datagrams that are not relayed.
+        """
+        self._dropped += datagrams
 
     def _open(self, reached: Sequence[IPAddress]) -> Address:
         """
@@ -281,27 +227,27 @@ class Association:
             # The system had more for us when we closed.
             return
         if source != self._client and not self._mayBeClient(source):
-            self._dropped += 1
+            self._drop()
             return
         try:
             if self._protection is not None:
                 data = self._protection.unwrapDatagram(data)
             fragment, field, payload = splitDatagram(data, strict=self._server.network.strict)
-            destination = self._destinations.get(field) or self._judged(field)
+            destination = self._destinations.find(field)
         except ProtocolError:
-            self._dropped += 1
+            self._drop()
             return
         self._client = source
         if not fragment:
             self._reassembly.abandon()
-            self._relay(destination, payload)
+            self._destinations.relay(destination, payload)
         elif not self._server.network.udpReassembly:
-            self._dropped += 1
+            self._drop()
         else:
             now = self._server.sweep.now()
             whole = self._reassembly.add(now, fragment, field, payload)
             if whole is not None:
-                self._relay(destination, whole)
+                self._destinations.relay(destination, whole)
 
     def _mayBeClient(self, source: tuple[str, int]) -> bool:
         """
@@ -314,74 +260,10 @@ class Association:
         # A client on this machine could otherwise reach another's association through its own.
         return host == self._clientHost and (host.version, source[1]) not in self._server.outside
 
-    def _judged(self, field: bytes) -> _Destination:
-        """
-        Look at a header that has not been seen yet: ask policy, and begin to resolve a name.
-
-        @raise ProtocolError: it is malformed.
-        """
-        address = Address.read(field)
-        # What splitDatagram takes for an address is as long as one.
-        assert address is not None
-        if not address[0].port:
-            raise ProtocolError("port 0")
-        destination = _Destination(address[0])
-        question = attrs.evolve(self._question, destination=destination.address)
-        named = isinstance(destination.address.host, str)
-        if named and self._lookUps >= _MAX_LOOK_UPS:
-            # Not kept, so that it is tried again with the next datagram.
-            return destination
-        if len(self._destinations) >= MAX_DESTINATIONS:
-            self._forget(next(iter(self._destinations)))
-        self._destinations[field] = destination
-        if named:
-            self._names[field] = destination
-        self._lookUps += 1
-        found = Deferred.fromCoroutine(self._find(destination, question))
-        if not found.called:
-            destination.lookUp = found
-        return destination
-
-    async def _find(self, destination: _Destination, question: Question) -> None:
-        """
-        Find the admitted addresses of a destination, and send on what waits for them.
-        """
-        life = _FAILURE_LIFE
-        try:
-            destination.hosts = (await self._server.outgoing.find(question)).addresses
-            life = _NAME_LIFE
-        except (SOCKSError, CancelledError, OSError):
-            pass
-        finally:
-            # Also if somebody's resolver or policy is broken, which Twisted logs.
-            self._lookUps -= 1
-            destination.lookUp = None
-            destination.expires = self._server.sweep.now() + life
-            waiting, destination.waiting = destination.waiting, []
-            destination.waitingOctets = 0
-            for payload in waiting:
-                self._relay(destination, payload)
-
-    def _forget(self, field: bytes) -> None:
-        """
-        Forget a destination.  Nothing is sent there any more.
-        """
-        destination = self._destinations.pop(field)
-        self._names.pop(field, None)
-        destination.hosts = ()
-        if destination.lookUp is not None:
-            self._dropped += len(destination.waiting)
-            destination.waiting = []
-            destination.lookUp.cancel()
-
-    def _relay(self, destination: _Destination, payload: bytes) -> None:
+    def _send(self, destination: Destination, payload: bytes) -> None:
         """
         Send a payload to its destination, to its first address that the system can reach.
         """
-        if destination.lookUp is not None:
-            if not destination.wait(payload):
-                self._dropped += 1
-            return
         port = destination.address.port
         for host in destination.hosts:
             socket = self._socket(host.version)
@@ -394,7 +276,7 @@ class Association:
                     if self._tap is not None:
                         self._tap.passed(True, Address(host, port), payload)
                     return
-        self._dropped += 1
+        self._drop()
 
     def _remember(self, host: IPAddress) -> None:
         """
@@ -439,14 +321,14 @@ class Association:
             return
         known = self._headers.get(source) or self._header(source)
         if known is None or self._client is None:
-            self._dropped += 1
+            self._drop()
             return
         header, address = known
         datagram = header + data
         if self._protection is not None:
             datagram = self._protection.wrapDatagram(datagram)
         if len(datagram) > self._maxToClient or not self._inside.send(datagram, *self._client):
-            self._dropped += 1
+            self._drop()
             return
         self._relayed += 1
         self.toClient += len(data)
@@ -474,13 +356,7 @@ class Association:
         End by idling, and let go of what has grown old.
         """
         self._reassembly.expire(now)
-        old = [
-            field
-            for field, destination in self._names.items()
-            if destination.expires is not None and destination.expires <= now
-        ]
-        for field in old:
-            self._forget(field)
+        self._destinations.expire(now)
         limit = self._server.timeouts.udpIdle
         if limit and self._idler.idle(now, self._relayed) >= limit:
             self._end("association idle for too long")
@@ -521,8 +397,7 @@ class Association:
         """
         self._over = True
         self._server.sweep.remove(self)
-        for field in list(self._destinations):
-            self._forget(field)
+        self._destinations.close()
         self._reassembly.abandon()
         self._server.outside.difference_update(self._outside)
         ports, self._ports = self._ports, []

@@ -1,0 +1,438 @@
+"""
+Tests for L{txsocks5.destinations}.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+from collections.abc import Iterator
+from ipaddress import IPv4Address, ip_address
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsocks5 import destinations
+from txsocks5.config import Network, Timeouts
+from txsocks5.destinations import MAX_DESTINATIONS, Destination, Destinations
+from txsocks5.errors import NameNotResolved, Overloaded, ProtocolError
+from txsocks5.interfaces import Identity, Question, Verdict
+from txsocks5.outgoing import Outgoing
+from txsocks5.testing import MemoryReactor, ScriptedDialer, ScriptedPolicy, ScriptedResolver
+from txsocks5.wire import Address, Command
+
+# Hosts of the world.
+HERE = "192.0.2.7"
+THERE = "192.0.2.8"
+SIX = "2001:db8:1::7"
+
+QUESTION = Question(Identity("alice", 2), IPv4Address("198.51.100.1"), Command.UDP_ASSOCIATE, None)
+
+
+def address(host: str, port: int = 53) -> Address:
+    """
+    An address, or a name.
+    """
+    with contextlib.suppress(ValueError):
+        return Address(ip_address(host), port)
+    return Address(host, port)
+
+
+def many() -> Iterator[str]:
+    """
+    As many hosts as are remembered.
+    """
+    first = IPv4Address("198.18.0.0")
+    return (str(first + number) for number in range(MAX_DESTINATIONS))
+
+
+class DestinationsTestCase(SynchronousTestCase):
+    """
+    The destinations of an association, on fakes.
+
+    @ivar sent: the payloads that were sent on, each with the addresses to try.
+
+    @ivar dropped: how many were not.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make what they need, and them.
+        """
+        self.clock = MemoryReactor()
+        self.policy = ScriptedPolicy()
+        self.resolver = ScriptedResolver({"a.example": [HERE], "both.example": [SIX, HERE]})
+        outgoing = Outgoing(
+            self.clock,
+            self.policy,
+            self.resolver,
+            ScriptedDialer(),
+            Network(),
+            Timeouts(connect=30),
+        )
+        self.sent: list[tuple[bytes, list[str]]] = []
+        self.dropped = 0
+        self.destinations = Destinations(
+            outgoing, QUESTION, self.clock.seconds, self.send, self.drop
+        )
+
+    def send(self, destination: Destination, payload: bytes) -> None:
+        """
+        A payload is sent on.
+        """
+        self.sent.append((payload, [str(host) for host in destination.hosts]))
+
+    def drop(self, payloads: int) -> None:
+        """
+        Some are not.
+        """
+        self.dropped += payloads
+
+    def find(self, host: str, port: int = 53) -> Destination:
+        """
+        Find the destination with a host.
+        """
+        return self.destinations.find(address(host, port).octets())
+
+    def relay(self, host: str, payload: bytes = b"hi") -> None:
+        """
+        Send a payload to a host.
+        """
+        self.destinations.relay(self.find(host), payload)
+
+    def passTime(self, seconds: float) -> None:
+        """
+        Time goes by, and the association looks what has grown old.
+        """
+        self.clock.advance(seconds)
+        self.destinations.expire(self.clock.seconds())
+
+
+class FindTests(DestinationsTestCase):
+    """
+    Tests for what is asked about a destination, R-1928-81.
+    """
+
+    def test_judgedOnce(self) -> None:
+        """
+        Policy is asked about a destination when it is seen first, on behalf of the client.
+        """
+        first = self.find(HERE)
+        self.assertEqual(first.address, address(HERE))
+        self.assertEqual(list(first.hosts), [ip_address(HERE)])
+        self.assertIs(self.find(HERE), first)
+        question = Question(
+            QUESTION.identity, QUESTION.client, Command.UDP_ASSOCIATE, address(HERE)
+        )
+        self.assertEqual(self.policy.questions, [question])
+
+    def test_eachPortIsADestination(self) -> None:
+        """
+        Policy is asked about a name with each port.
+        """
+        for port in (53, 54, 53):
+            self.find("a.example", port)
+        asked = [question.destination for question in self.policy.questions]
+        self.assertEqual(asked, [address("a.example", 53), address("a.example", 54)])
+
+    def test_malformed(self) -> None:
+        """
+        What is no destination is an error, and is not remembered; nobody is asked.
+        """
+        for field in (
+            b"\x01\xc0\x00\x02\x07\x00\x00",
+            b"\x02\xc0\x00\x02\x07\x00\x35",
+            b"\x03\x09a.example\x00\x00",
+            b"\x03\x03a b\x00\x35",
+        ):
+            for _ in range(2):
+                self.assertRaises(ProtocolError, self.destinations.find, field)
+        self.assertEqual(self.policy.questions, [])
+        self.assertEqual(self.resolver.asked, [])
+
+    def test_denied(self) -> None:
+        """
+        A destination that is denied has no addresses, and a name that is denied is not looked up;
+        what to do with their payloads is left to who sends.
+        """
+        self.policy.request = Verdict(False, "no")
+        for host in (HERE, "a.example"):
+            self.relay(host)
+        self.assertEqual(self.sent, [(b"hi", [])] * 2)
+        self.assertEqual(self.resolver.asked, [])
+        self.assertEqual(self.dropped, 0)
+
+    def test_addressesAreJudged(self) -> None:
+        """
+        R-1928-83, S-06: policy is asked about each address that was found, and only what it admits
+        is tried.
+        """
+        self.relay("both.example", b"1")
+        self.policy.addresses[SIX] = Verdict(False, "no")
+        self.passTime(60)
+        self.relay("both.example", b"2")
+        self.assertEqual(self.sent, [(b"1", [SIX, HERE]), (b"2", [HERE])])
+
+
+class WaitingTests(DestinationsTestCase):
+    """
+    Tests for what waits for a name, R-1928-83.
+    """
+
+    def setUp(self) -> None:
+        """
+        Let look-ups take their time.
+        """
+        super().setUp()
+        self.resolver.hold = True
+
+    def test_waits(self) -> None:
+        """
+        What is sent to a name waits for its address, in order, and does not hold up the rest.
+        """
+        self.relay("a.example", b"1")
+        self.relay("a.example", b"2")
+        self.relay(THERE, b"3")
+        self.assertEqual(self.sent, [(b"3", [THERE])])
+        self.resolver.release()
+        self.relay("a.example", b"4")
+        self.assertEqual(self.sent[1:], [(b"1", [HERE]), (b"2", [HERE]), (b"4", [HERE])])
+        self.assertEqual(self.resolver.asked, ["a.example"])
+        self.assertEqual(self.dropped, 0)
+
+    def test_bounded(self) -> None:
+        """
+        R-1928-83: at most sixteen payloads wait for a name, and the first are kept.
+        """
+        for number in range(20):
+            self.relay("a.example", b"%d" % number)
+        self.assertEqual(self.dropped, 4)
+        self.resolver.release()
+        self.assertEqual([payload for payload, _ in self.sent], [b"%d" % n for n in range(16)])
+
+    def test_octetsAreBounded(self) -> None:
+        """
+        R-1928-83: nor do more than 64 KiB.
+        """
+        for octets in (40000, 25536, 1, 0):
+            self.relay("a.example", b"x" * octets)
+        self.assertEqual(self.dropped, 1)
+        self.resolver.release()
+        self.assertEqual([len(payload) for payload, _ in self.sent], [40000, 25536, 0])
+
+    def test_tooLong(self) -> None:
+        """
+        A look-up that takes too long has failed.
+        """
+        self.relay("a.example")
+        self.passTime(29)
+        self.assertEqual(self.sent, [])
+        self.passTime(1)
+        self.assertEqual(self.sent, [(b"hi", [])])
+        self.assertEqual(self.resolver.cancelled, ["a.example"])
+
+    def test_lookUpsAreBounded(self) -> None:
+        """
+        At most sixteen names are looked up at a time; one more is found without addresses, and
+        tried again when it comes again.  Those that are looked up are not forgotten for it.
+        """
+        names = [f"host{number}.example" for number in range(17)]
+        self.resolver.hosts.update({name: [HERE] for name in names})
+        for name in names:
+            self.relay(name)
+        self.assertEqual(self.resolver.asked, names[:16])
+        self.assertEqual(self.sent, [(b"hi", [])])
+        self.relay(THERE)
+        self.assertEqual(self.sent[1:], [(b"hi", [THERE])])
+        self.resolver.release()
+        self.assertEqual(self.sent[2:], [(b"hi", [HERE])] * 16)
+        self.relay(names[-1])
+        self.resolver.release()
+        self.assertEqual(self.sent[18:], [(b"hi", [HERE])])
+        self.assertEqual(self.resolver.cancelled, [])
+
+    def test_forgotten(self) -> None:
+        """
+        When so many destinations have come since that a name is forgotten, its look-up is given
+        up, and what has waited for it is dropped; another name can be looked up in its place.
+        """
+        self.resolver.hosts.update({f"host{number}.example": [HERE] for number in range(16)})
+        self.relay("a.example")
+        self.relay("a.example")
+        for number in range(15):
+            self.relay(f"host{number}.example")
+        self.relay("host15.example")
+        self.assertEqual(len(self.resolver.asked), 16)
+        for host in list(many())[15:]:
+            self.find(host)
+        self.assertEqual(self.resolver.cancelled, ["a.example"])
+        self.assertEqual(self.dropped, 2)
+        self.relay("host15.example")
+        self.assertEqual(self.resolver.asked[16:], ["host15.example"])
+
+    def test_closed(self) -> None:
+        """
+        At the end all look-ups are given up, and what waits is dropped.
+        """
+        self.relay("a.example")
+        self.relay("both.example")
+        self.relay("both.example")
+        self.destinations.close()
+        self.assertEqual(self.resolver.cancelled, ["a.example", "both.example"])
+        self.assertEqual(self.sent, [])
+        self.assertEqual(self.dropped, 3)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_closedBySending(self) -> None:
+        """
+        If the end comes while the waiting payloads are sent, the rest of them have no address.
+        """
+        self.relay("a.example", b"1")
+        self.relay("a.example", b"2")
+        send = self.send
+
+        def last(destination: Destination, payload: bytes) -> None:
+            send(destination, payload)
+            self.destinations.close()
+
+        self.destinations._send = last
+        self.resolver.release()
+        self.assertEqual(self.sent, [(b"1", [HERE]), (b"2", [])])
+        self.assertEqual(self.dropped, 0)
+
+
+class ForgettingTests(DestinationsTestCase):
+    """
+    Tests for how long a destination is remembered.
+    """
+
+    def test_names(self) -> None:
+        """
+        The addresses of a name are used for a minute; then it is looked up again, which may find
+        others.
+        """
+        self.relay("a.example", b"1")
+        self.passTime(59)
+        self.resolver.hosts["a.example"] = [THERE]
+        self.relay("a.example", b"2")
+        self.passTime(1)
+        self.relay("a.example", b"3")
+        self.assertEqual(self.sent, [(b"1", [HERE]), (b"2", [HERE]), (b"3", [THERE])])
+        self.assertEqual(self.resolver.asked, ["a.example"] * 2)
+
+    def test_sinceTheAnswer(self) -> None:
+        """
+        That minute begins when the name is resolved; a look-up does not expire.
+        """
+        self.resolver.hold = True
+        self.relay("a.example")
+        self.passTime(29)
+        self.resolver.release()
+        self.passTime(59)
+        self.relay("a.example")
+        self.assertEqual(self.sent, [(b"hi", [HERE])] * 2)
+        self.assertEqual(self.resolver.asked, ["a.example"])
+        self.assertEqual(self.resolver.cancelled, [])
+
+    def test_numbers(self) -> None:
+        """
+        What was asked for by number is judged once, however long it is used.
+        """
+        for _ in range(4):
+            self.relay(HERE)
+            self.passTime(60)
+        self.assertEqual(len(self.policy.questions), 1)
+
+    def test_notResolved(self) -> None:
+        """
+        What waits for a name that does not exist is sent on without an address; the name is not
+        asked for again at once, but after a while.
+        """
+        self.resolver.hold = True
+        self.relay("no.example")
+        self.relay("no.example")
+        self.resolver.release()
+        self.assertEqual(self.sent, [(b"hi", [])] * 2)
+        self.resolver.hold = False
+        self.resolver.hosts["no.example"] = [HERE]
+        self.passTime(4)
+        self.relay("no.example")
+        self.assertEqual(self.sent[2:], [(b"hi", [])])
+        self.passTime(1)
+        self.relay("no.example")
+        self.assertEqual(self.sent[3:], [(b"hi", [HERE])])
+        self.assertEqual(self.resolver.asked, ["no.example"] * 2)
+
+    def test_resolverFails(self) -> None:
+        """
+        Whatever a resolver fails with, that name has no addresses for a while, and no more.
+        """
+        for error in (Overloaded("busy"), OSError(errno.EMFILE, "no"), NameNotResolved("no")):
+            self.resolver.hosts["bad.example"] = error
+            self.relay("bad.example")
+            self.passTime(5)
+        self.assertEqual(self.resolver.asked, ["bad.example"] * 3)
+        self.assertEqual(self.sent, [(b"hi", [])] * 3)
+        gc.collect()
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_resolverIsBroken(self) -> None:
+        """
+        If it fails with what no resolver should, that is logged; the name is tried again later.
+        """
+        self.resolver.hosts["bad.example"] = ZeroDivisionError("oops")
+        self.resolver.hold = True
+        self.relay("bad.example")
+        self.resolver.release()
+        self.assertEqual(self.sent, [(b"hi", [])])
+        self.resolver.hold = False
+        self.resolver.hosts["bad.example"] = [HERE]
+        gc.collect()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.passTime(5)
+        self.relay("bad.example")
+        self.assertEqual(self.sent[1:], [(b"hi", [HERE])])
+
+    def test_bounded(self) -> None:
+        """
+        No more than so many destinations are remembered; the oldest is forgotten first, and asked
+        about again when it comes again.  A name goes as numbers do, and does not expire then.
+        """
+        self.find("a.example")
+        self.find(HERE)
+        for host in list(many())[2:]:
+            self.find(host)
+        self.find(THERE)
+        asked = len(self.policy.questions)
+        self.find(HERE)
+        self.assertEqual(len(self.policy.questions), asked)
+        self.find("a.example")
+        self.assertEqual(len(self.policy.questions), asked + 1)
+        self.find(HERE)
+        self.assertEqual(len(self.policy.questions), asked + 2)
+        self.assertEqual(len(self.destinations._all), MAX_DESTINATIONS)
+        self.assertEqual(len(self.destinations._names), 1)
+
+    def test_notSentTo(self) -> None:
+        """
+        Nothing goes any more to a destination that was forgotten, even for one who still holds it.
+        """
+        destination = self.find(HERE)
+        self.destinations.close()
+        self.destinations.relay(destination, b"late")
+        self.assertEqual(self.sent, [(b"late", [])])
+
+
+class BoundsTests(SynchronousTestCase):
+    """
+    Tests for the numbers that R-1928-83 and the bounds name.
+    """
+
+    def test_numbers(self) -> None:
+        """
+        They are what is written down.
+        """
+        self.assertEqual(
+            (destinations._MAX_WAITING, destinations._MAX_WAITING_OCTETS, MAX_DESTINATIONS),
+            (16, 65536, 4096),
+        )

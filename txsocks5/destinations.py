@@ -1,0 +1,225 @@
+"""
+Where an association's datagrams go, RFC 1928 section 7: judged once, names looked up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred
+
+from .errors import ProtocolError, SOCKSError
+from .interfaces import Question
+from .outgoing import Outgoing
+from .wire import Address, IPAddress
+
+__all__ = ["MAX_DESTINATIONS", "Destination", "Destinations"]
+
+MAX_DESTINATIONS = 4096
+"""
+How many destinations an association remembers; the oldest is forgotten first, and with it
+whoever may answer from there.
+"""
+
+_MAX_LOOK_UPS = 16
+_MAX_WAITING = 16
+_MAX_WAITING_OCTETS = 64 * 1024
+
+_NAME_LIFE = 60.0
+"""
+Seconds for which an association uses the addresses of a name.
+"""
+
+_FAILURE_LIFE = 5.0
+"""
+Seconds for which a name that did not resolve is not looked up again.
+"""
+
+
+@attrs.define(eq=False)
+class Destination:
+    """
+    Where the datagrams with one particular header go.
+
+    @ivar address: the destination as the client wrote it.
+
+    @ivar hosts: the addresses to try; none if it is denied, or does not resolve.
+
+    @ivar lookUp: the look-up of a name, while it runs.
+
+    @ivar waiting: the payloads that wait for it.
+
+    @ivar expires: when a name is to be looked up again; L{None} while it is looked up.
+    """
+
+    address: Address
+    hosts: Sequence[IPAddress] = ()
+    lookUp: Deferred[None] | None = None
+    waiting: list[bytes] = attrs.field(factory=list)
+    waitingOctets: int = 0
+    expires: float | None = None
+
+    @property
+    def named(self) -> bool:
+        """
+        Whether the client wrote a name.
+        """
+        return isinstance(self.address.host, str)
+
+    def wait(self, payload: bytes) -> bool:
+        """
+        Keep a payload until the name is resolved.
+
+        @return: whether there was room.
+        """
+        octets = self.waitingOctets + len(payload)
+        if len(self.waiting) >= _MAX_WAITING or octets > _MAX_WAITING_OCTETS:
+            return False
+        self.waiting.append(payload)
+        self.waitingOctets = octets
+        return True
+
+    def waited(self) -> list[bytes]:
+        """
+        Keep payloads no more.
+
+        @return: those that have waited.
+        """
+        waiting, self.waiting = self.waiting, []
+        self.waitingOctets = 0
+        return waiting
+
+
+class Destinations:
+    """
+    The destinations of one association, by their header fields.
+    """
+
+    def __init__(
+        self,
+        outgoing: Outgoing,
+        question: Question,
+        now: Callable[[], float],
+        send: Callable[[Destination, bytes], None],
+        drop: Callable[[int], None],
+    ) -> None:
+        """
+        @param question: with no destination; it is asked again with each.
+
+        @param now: tells the time in seconds.
+
+        @param send: called with each payload whose destination is looked up no more, whether
+            or not it has hosts.
+
+        @param drop: called with a number of payloads that go nowhere.
+        """
+        self._outgoing = outgoing
+        self._question = question
+        self._now = now
+        self._send = send
+        self._drop = drop
+        self._all: dict[bytes, Destination] = {}
+        # Those of them that expire: few, where there are many.
+        self._names: dict[bytes, Destination] = {}
+        self._lookUps = 0
+
+    def find(self, field: bytes) -> Destination:
+        """
+        The destination that a header names.
+
+        @param field: the octets of ATYP, DST.ADDR and DST.PORT.
+
+        @raise ProtocolError: it is malformed.
+        """
+        return self._all.get(field) or self._judged(field)
+
+    def relay(self, destination: Destination, payload: bytes) -> None:
+        """
+        Send a payload, now or when the name is resolved.
+        """
+        if destination.lookUp is None:
+            self._send(destination, payload)
+        elif not destination.wait(payload):
+            self._drop(1)
+
+    def expire(self, now: float) -> None:
+        """
+        Forget the names that have grown old.
+        """
+        old = [
+            field
+            for field, destination in self._names.items()
+            if destination.expires is not None and destination.expires <= now
+        ]
+        for field in old:
+            self._forget(field)
+
+    def close(self) -> None:
+        """
+        Forget all destinations, and drop what waits.
+        """
+        for field in list(self._all):
+            self._forget(field)
+
+    def _judged(self, field: bytes) -> Destination:
+        """
+        Look at a header that has not been seen yet: ask policy, and begin to resolve a name.
+
+        @raise ProtocolError: it is malformed.
+        """
+        address = Address.read(field)
+        # What splitDatagram takes for an address is as long as one.
+        assert address is not None
+        if not address[0].port:
+            raise ProtocolError("port 0")
+        destination = Destination(address[0])
+        if destination.named and self._lookUps >= _MAX_LOOK_UPS:
+            # Not kept, so that it is tried again with the next datagram.
+            return destination
+        self._keep(field, destination)
+        self._lookUps += 1
+        found = Deferred.fromCoroutine(self._resolve(destination))
+        if not found.called:
+            destination.lookUp = found
+        return destination
+
+    def _keep(self, field: bytes, destination: Destination) -> None:
+        """
+        Remember a destination, and forget the oldest if there are too many.
+        """
+        if len(self._all) >= MAX_DESTINATIONS:
+            self._forget(next(iter(self._all)))
+        self._all[field] = destination
+        if destination.named:
+            self._names[field] = destination
+
+    async def _resolve(self, destination: Destination) -> None:
+        """
+        Find the admitted addresses of a destination, and send on what waits for them.
+        """
+        life = _FAILURE_LIFE
+        try:
+            question = attrs.evolve(self._question, destination=destination.address)
+            destination.hosts = (await self._outgoing.find(question)).addresses
+            life = _NAME_LIFE
+        except (SOCKSError, CancelledError, OSError):
+            pass
+        finally:
+            # Also if somebody's resolver or policy is broken, which Twisted logs.
+            self._lookUps -= 1
+            destination.lookUp = None
+            destination.expires = self._now() + life
+            for payload in destination.waited():
+                self._send(destination, payload)
+
+    def _forget(self, field: bytes) -> None:
+        """
+        Forget a destination.  Nothing is sent there any more.
+        """
+        destination = self._all.pop(field)
+        self._names.pop(field, None)
+        destination.hosts = ()
+        if destination.lookUp is not None:
+            self._drop(len(destination.waited()))
+            destination.lookUp.cancel()
