@@ -5,7 +5,6 @@ UDP ASSOCIATE: datagrams to and from anywhere, RFC 1928 sections 6 and 7.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from ipaddress import ip_address
 
 from twisted.internet.error import CannotListenError, MessageLengthError
@@ -16,7 +15,7 @@ from twisted.python.failure import Failure
 from . import local
 from .config import Network, Timeouts, ofFamily
 from .destinations import MAX_DESTINATIONS, Destination, Destinations
-from .errors import Overloaded, ProtocolError
+from .errors import ProtocolError
 from .interfaces import IProtection, IRelayTap, ISOCKSReactor, Question
 from .outgoing import Outgoing
 from .reassembly import Budget, Reassembly
@@ -176,7 +175,7 @@ class Association:
         self._relayed = 0
         self._over = False
         self._inside = _Socket(self._fromClient)
-        self.bound = self._open(reached)
+        self.bound = local.openAtFirst(self._openAt, reached)
         self._maxToClient = _MAX_TO_CLIENT[self.bound.host.version]  # type: ignore[union-attr]
         self._idler = Idler(server.sweep.now())
         server.sweep.add(self)
@@ -193,16 +192,6 @@ class Association:
         Count datagrams that are not relayed.
         """
         self._dropped += datagrams
-
-    def _open(self, reached: Sequence[IPAddress]) -> Address:
-        """
-        Open the client's socket, at the first address where that works: behind a PROXY header,
-        the address that the client has reached need not be one of this machine.
-        """
-        for address in reached[:-1]:
-            with suppress(CannotListenError, Overloaded):
-                return self._openAt(address)
-        return self._openAt(reached[-1])
 
     def _openAt(self, address: IPAddress) -> Address:
         """
