@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
@@ -728,8 +729,10 @@ class RealTests(TestCase):
         """
         Make a folder for sockets and certificates, and a target.
         """
-        self.folder = Path(self.mktemp()).absolute()
-        self.folder.mkdir()
+        # Not below the folder of the tests: the path of a UNIX socket has to be short.
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
         self.events = RecordedEvents(self)
         self.policy = ScriptedPolicy()
         self.clients: list[Talker] = []
