@@ -4,7 +4,7 @@ Tests for L{txsocks5.config}.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
@@ -81,6 +81,49 @@ class ValuesTests(SynchronousTestCase):
         self.assertEqual(Timeouts(linger=9.5).linger, 9.5)
         for seconds in (0, -1, 10, 60):
             self.assertRaises(ValueError, Timeouts, linger=seconds)
+
+    def test_addresses(self) -> None:
+        """
+        Addresses can be given as text; an IPv4-mapped one is the IPv4 address; what is none, or
+        one too many of a family, is refused.
+        """
+        network = Network(advertise=("::ffff:192.0.2.1",), outgoing=["2001:db8::1", "192.0.2.2"])
+        self.assertEqual(network.advertise, (ip_address("192.0.2.1"),))
+        self.assertEqual(network.outgoing, (ip_address("2001:db8::1"), ip_address("192.0.2.2")))
+        for wrong in (("example.com",), ("192.0.2.1", "192.0.2.2")):
+            self.assertRaises(ValueError, Network, advertise=wrong)
+            self.assertRaises(ValueError, Network, outgoing=wrong)
+
+    def test_commands(self) -> None:
+        """
+        What is no command is refused.
+        """
+        self.assertEqual(
+            Network(commands=[1, 3]).commands, {Command.CONNECT, Command.UDP_ASSOCIATE}
+        )
+        self.assertRaises(ValueError, Network, commands=["connect"])
+
+    def test_ports(self) -> None:
+        """
+        Ports are a range.
+        """
+        self.assertEqual(Network(ports=range(1, 3)).ports, range(1, 3))
+        self.assertRaises(TypeError, Network, ports=(1, 2))
+
+    def test_notNegative(self) -> None:
+        """
+        Times and numbers are numbers from 0 up; the error says which is not.
+        """
+        for wrong in (-1, "x", float("nan"), None):
+            for kind, name in (
+                (Timeouts, "handshake"),
+                (Timeouts, "udpIdle"),
+                (Failures, "delay"),
+                (Failures, "limit"),
+                (Failures, "window"),
+            ):
+                error = self.assertRaises(ValueError, kind, **{name: wrong})
+                self.assertIn(name, str(error))
 
     def test_frozen(self) -> None:
         """

@@ -178,6 +178,14 @@ class InheritedTests(SynchronousTestCase):
         self.assertFalse(isLocal("systemd:domain=INET6:index=1"))
         self.assertFalse(isLocal("haproxy:systemd:domain=INET:name=zero"))
 
+    def test_otherDomain(self) -> None:
+        """
+        One of another domain than is said cannot be used: its addresses would be misread.
+        """
+        self.inherit(self.bound(socket.AF_INET6, "::1"))
+        error = self.assertRaises(OSError, isLocal, "systemd:domain=INET:index=0")
+        self.assertIn("AF_INET6", str(error))
+
     def test_thisOne(self) -> None:
         """
         The one that is meant counts, by index or name.

@@ -513,7 +513,7 @@ class EventTests(ServedTestCase):
         self.assertEqual(event["destination"], "example.com:443")
         self.assertEqual((event["reply"], event["reason"]), (2, "rule 1"))
         self.assertClosed(caller)
-        self.assertEqual(self.events.one("closed")["reason"], "refused with REP 02")
+        self.assertEqual(self.events.one("closed")["reason"], "refused with REP 2")
         self.assertDocumented()
 
     def test_unreadable(self) -> None:
@@ -523,7 +523,7 @@ class EventTests(ServedTestCase):
         caller = self.call(self.serve())
         caller.say(GREETING + b"\x05\x09\x00")
         event = self.events.one("refused")
-        self.assertEqual((event["command"], event["destination"]), ("", ""))
+        self.assertEqual((event["command"], event["destination"]), ("request", ""))
         self.assertEqual(event["reply"], 7)
         self.assertDocumented()
 

@@ -36,7 +36,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from txsocks5 import service as module
-from txsocks5.auth import Anonymous
+from txsocks5.auth import Anonymous, PasswordAuthenticator
 from txsocks5.config import Timeouts
 from txsocks5.interfaces import Step
 from txsocks5.policy import DefaultPolicy
@@ -99,18 +99,61 @@ class ListeningTests(ServiceFixture):
 
     def test_service(self) -> None:
         """
-        It is a service like any other, with a name.
+        It is a service like any other; there can be several in one application.
         """
         service = self.make()
         self.assertTrue(IService.providedBy(service))
         parent = MultiService()
         service.setServiceParent(parent)
-        self.assertIs(parent.getServiceNamed("socks5"), service)
+        self.make("tcp:1081:interface=127.0.0.1").setServiceParent(parent)
+        self.assertIn(service, list(parent))
         parent.privilegedStartService()
         parent.startService()
-        self.assertEqual(self.listening(), [1080])
+        self.assertEqual(self.listening(), [1080, 1081])
         self.successResultOf(parent.stopService())
         self.assertEqual(self.listening(), [])
+
+    def test_oneString(self) -> None:
+        """
+        A single endpoint needs no list.
+        """
+        service = SOCKS5Service(self.factory, "tcp:1080:interface=127.0.0.1")
+        service.startService()
+        self.assertEqual(self.listening(), [1080])
+        self.successResultOf(service.stopService())
+
+    def test_howToTry(self) -> None:
+        """
+        What is offered is said, and how to try it, if curl can do that; everywhere is not where
+        curl can connect to.
+        """
+        none, private = Anonymous(), ScriptedAuthenticator()
+        password = PasswordAuthenticator(self.reactor, [])
+        for authenticators, endpoint, methods, url in (
+            ([none], "tcp:1080", "00 (Anonymous)", "127.0.0.1:1080"),
+            ([none], "tcp6:1080", "00 (Anonymous)", "[::1]:1080"),
+            (
+                [password],
+                "tcp:1080",
+                "02 (PasswordAuthenticator)",
+                "USER:PASSWORD@127.0.0.1:1080",
+            ),
+            (
+                [none, password],
+                "tcp:1080",
+                "00 (Anonymous), 02 (PasswordAuthenticator)",
+                "127.0.0.1:1080",
+            ),
+            ([private], "tcp:1080", "81 (ScriptedAuthenticator)", None),
+        ):
+            self.events.events.clear()
+            service = SOCKS5Service(
+                SOCKS5Factory(MemoryReactor(), authenticators=authenticators), endpoint
+            )
+            service.startService()
+            self.assertEqual(self.events.one("offering")["methods"], methods)
+            urls = [event["url"] for event in self.events.named("ready")]
+            self.assertEqual(urls, [] if url is None else [f"socks5h://{url}"])
 
     def test_several(self) -> None:
         """
@@ -140,7 +183,7 @@ class ListeningTests(ServiceFixture):
         service = self.make("tcp:0:interface=127.0.0.1", r"tcp6:1081:interface=\:\:1")
         service.startService()
         port = self.listening()[0]
-        self.assertEqual(self.events.names, ["listening", "listening", "ready"])
+        self.assertEqual(self.events.names, ["listening", "listening", "offering", "ready"])
         self.assertEqual(
             [event["address"] for event in self.events.named("listening")],
             [f"127.0.0.1:{port}", "[::1]:1081"],
@@ -342,7 +385,7 @@ class OddEndpointTests(ServiceFixture):
         """
         self.endpoint.result.callback(OddPort())
         self.make("systemd:domain=UNIX:index=0").startService()
-        self.assertEqual(self.events.names, ["listening"])
+        self.assertEqual(self.events.names, ["listening", "offering"])
 
     def test_tooLate(self) -> None:
         """

@@ -260,6 +260,26 @@ class OptionsTests(TapFixture):
         refusal = self.refusal("--auth", "memory:alice")
         self.assertTrue(refusal.startswith("--auth: 'memory' cannot be used: "), refusal)
 
+    def test_authFileWithColons(self) -> None:
+        """
+        A line of the password file that would be cut off at its second colon is refused, by its
+        number.
+        """
+        path = self.mktemp()
+        Path(path).write_text("alice:secret\nbob:a:b\n")
+        refusal = self.refusal("--auth", f"file:{path}")
+        self.assertIn(f"line 2 of {path} has a second colon", refusal)
+        self.assertNotIn("a:b", refusal)
+
+    def test_authUNIXWithoutCrypt(self) -> None:
+        """
+        Where Python cannot check the system's passwords, nobody could log in: it does not start.
+        """
+        found: list[object] = [None, object()]
+        self.patch(tap, "find_spec", lambda name: found.pop(0))
+        self.assertIn("'unix' cannot be used", self.refusal("--auth", "unix"))
+        self.parse("--auth", "unix")
+
     def test_authMissingFile(self) -> None:
         """
         A password file that cannot be read is missed at the start, not when the first user

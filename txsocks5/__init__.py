@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from .auth import Anonymous, IBlockingChecker, PasswordAuthenticator
 from .config import Failures, Network, Timeouts
+from .errors import NameNotResolved, Overloaded, ProtocolError
 from .interfaces import (
     Accepted,
     IAuthenticator,
@@ -28,10 +29,13 @@ from .interfaces import (
 from .policy import DefaultPolicy
 from .server import SOCKS5Factory
 from .service import SOCKS5Service
+from .wire import Address, Command
 
 __all__ = [
     "Accepted",
+    "Address",
     "Anonymous",
+    "Command",
     "DefaultPolicy",
     "Failures",
     "IAuthenticator",
@@ -44,8 +48,11 @@ __all__ = [
     "IRelayTap",
     "IResolver",
     "Identity",
+    "NameNotResolved",
     "Network",
+    "Overloaded",
     "PasswordAuthenticator",
+    "ProtocolError",
     "Question",
     "Refused",
     "SOCKS5Factory",

@@ -90,7 +90,7 @@ def _octets(text: bytes | str) -> bytes:
     """
     Stored text is UTF-8 (R-1929-04).
     """
-    return text.encode("utf-8") if isinstance(text, str) else text
+    return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
 
 
 @implementer(IUsernamePassword)

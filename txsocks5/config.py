@@ -4,11 +4,13 @@ The settings of a server, each with its unit and default.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
 
 import attrs
 
-from .wire import Command, IPAddress
+from .wire import Command, IPAddress, unmapped
 
 __all__ = ["Failures", "Network", "Timeouts"]
 
@@ -16,6 +18,43 @@ PREFERENCES = ("happy-eyeballs", "ipv4", "ipv6", "ipv4-only", "ipv6-only")
 """
 What L{Network.prefer} can be.
 """
+
+
+def _addresses(values: Iterable[IPAddress | str]) -> tuple[IPAddress, ...]:
+    """
+    Read addresses.
+
+    @raise ValueError: one is none, or there are two of a family.
+    """
+    found = tuple(unmapped(ip_address(value)) for value in values)
+    if len({address.version for address in found}) < len(found):
+        raise ValueError("more than one address of a family")
+    return found
+
+
+def _commands(values: Iterable[int]) -> frozenset[Command]:
+    """
+    Read commands.
+
+    @raise ValueError: one is none.
+    """
+    return frozenset(Command(value) for value in values)
+
+
+def _preference(instance: object, attribute: object, value: str) -> None:
+    """
+    @raise ValueError: C{value} is no preference.
+    """
+    if value not in PREFERENCES:
+        raise ValueError(f"prefer: {value!r} is none of {', '.join(PREFERENCES)}")
+
+
+def _notNegative(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """
+    @raise ValueError: C{value} is no number from 0 up.
+    """
+    if not isinstance(value, (int, float)) or not value >= 0:
+        raise ValueError(f"{attribute.name}: {value!r} is no number from 0 up")
 
 
 @attrs.frozen(kw_only=True)
@@ -32,9 +71,9 @@ class Failures:
     @ivar window: seconds.
     """
 
-    delay: float = 0.5
-    limit: int = 20
-    window: float = 300
+    delay: float = attrs.field(default=0.5, validator=_notNegative)
+    limit: int = attrs.field(default=20, validator=_notNegative)
+    window: float = attrs.field(default=300, validator=_notNegative)
 
 
 @attrs.frozen(kw_only=True)
@@ -66,11 +105,13 @@ class Network:
     @ivar strict: refuse requests and drop datagrams in which RSV is not zero.
     """
 
-    commands: frozenset[Command] = frozenset(Command)
-    advertise: tuple[IPAddress, ...] = ()
-    ports: range | None = None
-    outgoing: tuple[IPAddress, ...] = ()
-    prefer: str = attrs.field(default="happy-eyeballs", validator=attrs.validators.in_(PREFERENCES))
+    commands: frozenset[Command] = attrs.field(default=frozenset(Command), converter=_commands)
+    advertise: tuple[IPAddress, ...] = attrs.field(default=(), converter=_addresses)
+    ports: range | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.instance_of(range))
+    )
+    outgoing: tuple[IPAddress, ...] = attrs.field(default=(), converter=_addresses)
+    prefer: str = attrs.field(default="happy-eyeballs", validator=_preference)
     udpReassembly: bool = True
     udpFullCone: bool = False
     strict: bool = False
@@ -117,12 +158,12 @@ class Timeouts:
         section 6 wants the connection gone 10 seconds after the failure.
     """
 
-    handshake: float = 30
-    connect: float = 30
-    bind: float = 120
-    idle: float = 0
-    halfClosed: float = 300
-    udpIdle: float = 300
+    handshake: float = attrs.field(default=30, validator=_notNegative)
+    connect: float = attrs.field(default=30, validator=_notNegative)
+    bind: float = attrs.field(default=120, validator=_notNegative)
+    idle: float = attrs.field(default=0, validator=_notNegative)
+    halfClosed: float = attrs.field(default=300, validator=_notNegative)
+    udpIdle: float = attrs.field(default=300, validator=_notNegative)
     linger: float = attrs.field(
         default=3, validator=attrs.validators.and_(attrs.validators.gt(0), attrs.validators.lt(10))
     )

@@ -90,6 +90,13 @@ notListening = Event(
     {"reason": "what kept an endpoint from it that has taken its time to find out"},
 )
 
+offering = Event(
+    "offering",
+    LogLevel.info,
+    "SOCKS5 methods, the preferred first: {methods}",
+    {"methods": "the number of each authentication method, and what provides it"},
+)
+
 ready = Event(
     "ready",
     LogLevel.info,
@@ -107,14 +114,14 @@ opened = Event(
 authenticated = Event(
     "authenticated",
     LogLevel.info,
-    "session {session}: user {user!r} by method {method}",
+    "session {session}: user '{user}' by method {method}",
     _SESSION | {"user": "the user's name; empty for nobody in particular", "method": "its number"},
 )
 
 unauthenticated = Event(
     "unauthenticated",
     LogLevel.info,
-    "session {session}: not authenticated: {reason} (user {user!r})",
+    "session {session}: not authenticated: {reason} (user '{user}')",
     _SESSION | {"user": "the user name that was claimed, if any", "reason": "why not"},
 )
 
@@ -128,7 +135,7 @@ malformed = Event(
 granted = Event(
     "granted",
     LogLevel.info,
-    "session {session}: {command} {destination}: granted ({reason}), reached {address}",
+    "session {session}: {command} {destination}: granted ({reason}), at {address}",
     _SESSION
     | {
         "command": "CONNECT, BIND or UDP_ASSOCIATE",
@@ -145,7 +152,7 @@ refused = Event(
     "session {session}: {command} {destination}: refused with REP {reply}: {reason}",
     _SESSION
     | {
-        "command": "CONNECT, BIND or UDP_ASSOCIATE; empty if the request could not be read",
+        "command": "CONNECT, BIND or UDP_ASSOCIATE; request, if it could not be read",
         "destination": "the destination as asked",
         "reply": "the reply code",
         "reason": "the rule or default that refused it, or what failed",
@@ -184,23 +191,24 @@ closed = Event(
 checkerBroken = Event(
     "checkerBroken",
     LogLevel.critical,
-    "password checker {checker} failed: {log_failure}",
+    "password checker {checker} failed",
     {
         "checker": "the checker, as it shows itself",
-        "log_failure": "the failure, with its traceback",
+        "log_failure": "the failure; a log of text shows its traceback",
     },
 )
 
 broken = Event(
     "broken",
     LogLevel.critical,
-    "session {session}: internal error, please report it: {log_failure}",
-    _SESSION | {"log_failure": "the failure, with its traceback"},
+    "session {session}: an error that nobody has foreseen",
+    _SESSION | {"log_failure": "the failure; a log of text shows its traceback"},
 )
 
 EVENTS = (
     listening,
     notListening,
+    offering,
     ready,
     opened,
     authenticated,

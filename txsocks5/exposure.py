@@ -72,6 +72,9 @@ class _Recorder:
         from closing it.
         """
         with socket.socket(fileno=os.dup(fileDescriptor)) as inherited:
+            if inherited.family != addressFamily:
+                # Twisted would read every address from the wrong octets.
+                raise OSError(f"its domain is not that of the socket, {inherited.family.name}")
             self.local.append(
                 inherited.family == socket.AF_UNIX or _isLoopback(inherited.getsockname()[0])
             )

@@ -264,10 +264,10 @@ class SOCKS5Protocol(Protocol):
         """
         code = replyCodeOf(error)
         performance = self._performance
-        asked = performance.asked() if performance else {"command": "", "destination": ""}
+        asked = performance.asked() if performance else {"command": "request", "destination": ""}
         self._emit(events.refused, reply=int(code), reason=str(error) or repr(error), **asked)
         self._stream.write(Reply(code).octets())
-        self.end(f"refused with REP {int(code):02x}")
+        self.end(f"refused with REP {int(code)}")
 
     def relay(self) -> None:
         """
@@ -482,8 +482,9 @@ def _byMethod(authenticators: Iterable[IAuthenticator]) -> dict[int, IAuthentica
     for authenticator in authenticators:
         number = authenticator.method
         if not 0 <= number < NO_ACCEPTABLE_METHOD:
-            raise ValueError(f"{authenticator!r}: there is no method {number}")
+            raise ValueError(f"{type(authenticator).__qualname__}: there is no method {number}")
         if number in found:
-            raise ValueError(f"{authenticator!r} and {found[number]!r} have the same method")
+            first, second = type(found[number]).__qualname__, type(authenticator).__qualname__
+            raise ValueError(f"{first} and {second} have the same method, {number:#04x}")
         found[number] = authenticator
     return found

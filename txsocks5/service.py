@@ -5,6 +5,7 @@ The life of a server: it begins to listen, and stops.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import Any
 
 from twisted.application.service import Service
@@ -16,7 +17,7 @@ from twisted.python.failure import Failure
 
 from . import events, local
 from .server import SOCKS5Factory
-from .wire import Address
+from .wire import Address, Method
 
 __all__ = ["BACKLOG", "SOCKS5Service"]
 
@@ -36,17 +37,17 @@ class SOCKS5Service(Service):
     Listens for the clients of one factory.
     """
 
-    name = "socks5"
     _log = Logger()
 
-    def __init__(self, factory: SOCKS5Factory, listen: Sequence[str]) -> None:
+    def __init__(self, factory: SOCKS5Factory, listen: str | Sequence[str]) -> None:
         """
         @param factory: serves the clients; its reactor listens.
 
-        @param listen: Twisted server endpoint strings, C{tcp:1080:interface=127.0.0.1} say.
+        @param listen: a Twisted server endpoint string, C{tcp:1080:interface=127.0.0.1} say, or
+            several.
         """
         self._factory = factory
-        self._listen = tuple(listen)
+        self._listen = (listen,) if isinstance(listen, str) else tuple(listen)
         self._ports: list[IListeningPort] = []
         # The endpoints that take their time, and have not begun to listen yet.
         self._waiting: list[Deferred[None]] = []
@@ -120,10 +121,18 @@ class SOCKS5Service(Service):
         """
         Say that all is in place, and how to see it work.
         """
-        if self._ports and self._listen[0].startswith(_PLAIN):
+        if not self._ports:
+            return
+        methods = self._factory.authenticators
+        offered = [f"{number:02x} ({type(each).__name__})" for number, each in methods.items()]
+        events.offering.emit(self._log, methods=", ".join(offered))
+        login = {Method.NONE: "", Method.PASSWORD: "USER:PASSWORD@"}
+        usable = [login[Method(number)] for number in methods if number in login]
+        if usable and self._listen[0].startswith(_PLAIN):
             address = local.addressOf(self._ports[0].getHost())
             if address is not None:
-                events.ready.emit(self._log, url=f"socks5h://{address}")
+                url = f"socks5h://{min(usable, key=len)}{_here(address)}"
+                events.ready.emit(self._log, url=url)
 
     def _stopListening(self) -> Deferred[Any]:
         """
@@ -149,6 +158,16 @@ class SOCKS5Service(Service):
         Service.stopService(self)
         stopped = self._stopListening()
         return stopped.addCallback(lambda ignored: self._factory.stopSessions())
+
+
+def _here(address: Address) -> Address:
+    """
+    How somebody on this machine reaches a listener.
+    """
+    if isinstance(address.host, str) or not address.host.is_unspecified:
+        return address
+    loopback = "127.0.0.1" if address.host.version == 4 else "::1"
+    return Address(ip_address(loopback), address.port)
 
 
 def _describe(port: IListeningPort, address: Address | None) -> str:

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from ipaddress import ip_address
 from typing import Any, ClassVar, TypeVar
 
 from twisted.application.service import IService
-from twisted.cred.checkers import FilePasswordDB
+from twisted.cred.checkers import FilePasswordDB, ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.strcred import (
     AuthOptionMixin,
@@ -18,6 +19,7 @@ from twisted.cred.strcred import (
     UnsupportedInterfaces,
     makeChecker,
 )
+from twisted.plugins.cred_unix import UNIXChecker
 from twisted.python import usage
 
 from .auth import Anonymous, PasswordAuthenticator, installedAuthenticators, withOctets
@@ -57,7 +59,8 @@ class Options(usage.Options, AuthOptionMixin):
     longdesc = (
         "A SOCKS5 proxy: CONNECT, BIND and UDP ASSOCIATE.  Without options it serves the "
         "programs of this machine, on 127.0.0.1 port 1080.  Whoever can be reached from other "
-        "machines has to say how clients authenticate."
+        "machines has to say how clients authenticate.  Authentication methods that other "
+        "packages have installed are offered, too; the log says which they are."
     )
 
     optFlags: ClassVar = [
@@ -108,10 +111,7 @@ class Options(usage.Options, AuthOptionMixin):
         kind = description.partition(":")[0]
         try:
             checker = makeChecker(description)
-            if isinstance(checker, FilePasswordDB):
-                # It would only be missed when the first user comes.
-                with open(checker.filename, "rb"):
-                    pass
+            _examine(checker)
             AuthOptionMixin.addChecker(self, checker)
         except UnsupportedInterfaces:
             raise usage.UsageError(
@@ -138,15 +138,16 @@ class Options(usage.Options, AuthOptionMixin):
         for address in advertised:
             if address.is_unspecified:
                 raise usage.UsageError(f"--advertise: clients cannot reach {address}")
-        local = [self._isLocal(endpoint) for endpoint in self["listen"]]
-        self["local"] = all(local)
+        exposed = [endpoint for endpoint in self["listen"] if not self._isLocal(endpoint)]
+        self["local"] = not exposed
         self["authenticated"] = bool(self.get("credCheckers")) or bool(
             list(installedAuthenticators())
         )
         if not (self["local"] or self["authenticated"] or self["open"]):
             raise usage.UsageError(
-                "other machines could use this proxy without authentication: give --auth, or "
-                "listen on a loopback address, or say --open if that is what you want"
+                "other machines could use this proxy without authentication, at "
+                f"{', '.join(map(repr, exposed))}: give --auth, or listen on a loopback address "
+                "(as a number), or say --open if that is what you want"
             )
 
     @staticmethod
@@ -155,6 +156,23 @@ class Options(usage.Options, AuthOptionMixin):
             return isLocal(endpoint)
         except Exception as error:
             raise usage.UsageError(f"--listen: {endpoint!r} cannot be used: {error}") from None
+
+
+def _examine(checker: ICredentialsChecker) -> None:
+    """
+    Find out whether a checker can do its work, which would otherwise show when the first user
+    comes.
+
+    @raise Exception: it cannot.
+    """
+    if isinstance(checker, FilePasswordDB):
+        with open(checker.filename, "rb") as users:
+            for number, line in enumerate(users, 1):
+                # The checker would take what stands before the second colon for the password.
+                if line.count(b":") > 1:
+                    raise ValueError(f"line {number} of {checker.filename} has a second colon")
+    elif isinstance(checker, UNIXChecker) and find_spec("crypt") is None:
+        raise ValueError("this Python cannot check the system's passwords (it has no crypt)")
 
 
 class CannotStart(SystemExit, Exception):
