@@ -511,6 +511,21 @@ class ConversationTests(HandshakeTestCase):
         self.assertFinished(caller, b"\x05\x81", b"go on")
         self.assertOver(self.factory)
 
+    def test_noStep(self) -> None:
+        """
+        A conversation that answers with something else than a step has a fault like any other;
+        at once or later.
+        """
+        later: Deferred[object] = Deferred()
+        for answer in (True, later):
+            caller = self.begin(answer)
+            if answer is later:
+                later.callback(b"yes")
+                self.flush()
+            self.assertFinished(caller, b"\x05\x81")
+        self.assertEqual(len(self.events.named("broken")), 2)
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 2)
+
     def test_answersWhenItIsCancelled(self) -> None:
         """
         A conversation that is cancelled since the client has left may still come to an end of its
@@ -699,7 +714,9 @@ class ConversationTests(HandshakeTestCase):
         caller = self.call(factory)
         caller.say(SCRIPTED + CONNECT)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        self.assertEqual(self.dialer.dials, [])
+        self.assertEqual(self.events.names[-1], "broken")
+        self.assertFinished(caller, b"\x05\x81")
+        self.assertClosed(caller)
         self.assertOver(factory)
 
     def test_closingFails(self) -> None:

@@ -25,7 +25,8 @@ LAYERS = (
     # The borders, the settings, the machine's addresses.
     ("config", "exposure", "interfaces", "local", "networks"),
     # Single rooms: none of them knows of a session.
-    ("policy", "stream", "throttle", "wrapped"),
+    ("policy", "throttle", "wrapped"),
+    ("stream",),
     ("auth", "linger", "outgoing", "relay"),
     ("bind", "destinations"),
     ("associate",),

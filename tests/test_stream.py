@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import alsoProvides
 from zope.interface.verify import verifyObject
 
-from txsocks5.stream import Fate, Stream, TargetProtocol, endedWell, sendsAtOnce
+from txsocks5.stream import Fate, Stream, TargetProtocol, endedWell
 from txsocks5.testing import MemoryConnection, PrivateProtection, RecordingPeer
 
 #: To mypy the reactor is only a module.
@@ -485,13 +485,6 @@ class SocketTests(TestCase):
 
         take()
         return fired
-
-    def test_sendsAtOnce(self) -> None:
-        """
-        A plain socket is one that can be written to at once; what is no socket is not.
-        """
-        self.assertTrue(sendsAtOnce(self.transport))
-        self.assertFalse(sendsAtOnce(StringTransport()))
 
     def test_writesAtOnce(self) -> None:
         """

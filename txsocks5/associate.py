@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
+from typing import Any
 
 from twisted.internet.error import CannotListenError, MessageLengthError
-from twisted.internet.interfaces import IListeningPort, IUDPTransport
+from twisted.internet.interfaces import IListeningPort, IReactorTime, IUDPTransport
 from twisted.internet.protocol import DatagramProtocol
 from twisted.python.failure import Failure
 
@@ -25,6 +26,8 @@ from .wire import Address, IPAddress, splitDatagram, unmapped
 __all__ = ["Association", "Associations"]
 
 _MAX_DATAGRAM = 65536
+_MAX_TURN = 64
+_MAX_THROUGHPUT = 256 * 1024
 _MAX_TO_CLIENT = {4: 65507, 6: 65527}
 
 
@@ -36,14 +39,39 @@ class _Socket(DatagramProtocol):
     noisy = False
     transport: IUDPTransport
 
-    def __init__(self, received: Callable[[bytes, tuple[str, int]], None]) -> None:
+    def __init__(
+        self, received: Callable[[bytes, tuple[str, int]], None], clock: IReactorTime
+    ) -> None:
         self._received = received
+        self._clock = clock
+        self._turn = 0
 
     def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
         """
         Pass a datagram on.
         """
+        self._turn += 1
+        if self._turn == _MAX_TURN:
+            # Twisted's port reads on until it has read 256 KiB, be they in ever so many datagrams,
+            # while nobody else is served.
+            self._throughput(0)
+            self._clock.callLater(0, self._nextTurn)
         self._received(datagram, addr)
+
+    def _nextTurn(self) -> None:
+        """
+        Everybody else has had their turn.
+        """
+        self._turn = 0
+        self._throughput(_MAX_THROUGHPUT)
+
+    def _throughput(self, octets: int) -> None:
+        """
+        Set for how many octets the port goes on reading.
+        """
+        port: Any = self.transport
+        if port is not None:
+            port.maxThroughput = octets
 
     def send(self, data: bytes, host: str, port: int) -> bool:
         """
@@ -156,6 +184,9 @@ class Association:
         self._server = server
         self._clientHost = client.host
         self._clientPort = client.port
+        # Whether the client is on this machine, as far as it matters.
+        assert not isinstance(client.host, str)
+        self._near = client.host.is_loopback or client.host in reached
         # The peer of the client's socket as the socket names it, once a valid datagram
         # has come from there.
         self._client: tuple[str, int] | None = None
@@ -174,7 +205,7 @@ class Association:
         self._outside: list[tuple[int, int]] = []
         self._relayed = 0
         self._over = False
-        self._inside = _Socket(self._fromClient)
+        self._inside = _Socket(self._fromClient, server.reactor)
         self.bound = local.openAtFirst(self._openAt, reached)
         self._maxToClient = _MAX_TO_CLIENT[self.bound.host.version]  # type: ignore[union-attr]
         self._idler = Idler(server.sweep.now())
@@ -246,8 +277,10 @@ class Association:
         if self._client is not None or self._clientPort not in (0, source[1]):
             return False
         host = _address(source[0])
+        if host != self._clientHost:
+            return False
         # A client on this machine could otherwise reach another's association through its own.
-        return host == self._clientHost and (host.version, source[1]) not in self._server.outside
+        return not self._near or (host.version, source[1]) not in self._server.outside
 
     def _send(self, destination: Destination, payload: bytes) -> None:
         """
@@ -284,7 +317,7 @@ class Association:
         @return: it, or L{None} if the system has none to give.
         """
         if version not in self._sockets:
-            socket = _Socket(self._fromWorld)
+            socket = _Socket(self._fromWorld, self._server.reactor)
             own = ofFamily(version, self._server.network.outgoing)
             anywhere = "0.0.0.0" if version == 4 else "::"
             try:

@@ -16,7 +16,7 @@ from twisted.cred.checkers import (
 )
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import LoginFailed, UnauthorizedLogin
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
 from twisted.internet.interfaces import IReactorThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -193,7 +193,9 @@ class PasswordAuthenticator:
             return Refused("too many failures from this address", username)
         began = self._reactor.seconds()
         try:
-            avatar = await self._ask(UsernamePassword(credentials.username, credentials.password))
+            avatar = await self._ask(
+                UsernamePassword(credentials.username, credentials.password), client
+            )
         except LoginFailed:
             reason = "wrong user name or password"
             delay = self._throttle.failed(client)
@@ -211,7 +213,7 @@ class PasswordAuthenticator:
             await _sleep(self._reactor, left)
         return Refused(reason, username)
 
-    async def _ask(self, credentials: UsernamePassword) -> bytes | str:
+    async def _ask(self, credentials: UsernamePassword, client: IPAddress | None) -> bytes | str:
         """
         Ask each checker.
 
@@ -224,7 +226,7 @@ class PasswordAuthenticator:
         asked = False
         for checker in self._checkers:
             try:
-                avatar: object = await self._requestAvatarId(checker, credentials)
+                avatar: object = await self._requestAvatarId(checker, credentials, client)
             except LoginFailed:
                 asked = True
                 continue
@@ -245,22 +247,25 @@ class PasswordAuthenticator:
         raise UnauthorizedLogin()
 
     def _requestAvatarId(
-        self, checker: ICredentialsChecker, credentials: UsernamePassword
+        self,
+        checker: ICredentialsChecker,
+        credentials: UsernamePassword,
+        client: IPAddress | None,
     ) -> Deferred[object]:
         """
-        Ask one checker, in a thread if it blocks.
+        Ask one checker, in a thread if it blocks.  Whoever has waited for one is looked at again:
+        many that have come at once from the same address must not all have their guess.
         """
         if not IBlockingChecker.providedBy(checker):
             return maybeDeferred(checker.requestAvatarId, credentials)
-        return self._turnstile.run(
-            lambda: deferToThreadPool(
-                self._threads,
-                self._threads.getThreadPool(),
-                _resultOf,
-                checker,
-                credentials,
-            )
-        )
+
+        def ask() -> Deferred[object]:
+            if self._throttle.exhausted(client):
+                return fail(UnauthorizedLogin())
+            pool = self._threads.getThreadPool()
+            return deferToThreadPool(self._threads, pool, _resultOf, checker, credentials)
+
+        return self._turnstile.run(ask)
 
 
 class _CheckerFailed(Exception):

@@ -111,6 +111,7 @@ class Listener:
         self.reason = reason
         self._port = port
         self._door = door
+        self._awaited = False
         if timeout:
             door.peer.addTimeout(timeout, clock, _waitedTooLong)
 
@@ -124,6 +125,7 @@ class Listener:
 
         @raise TimedOut: the peer has not come in time.
         """
+        self._awaited = True
         try:
             peer = await self._door.peer
         except BaseException:
@@ -135,6 +137,16 @@ class Listener:
             peer.stream.abort()
             raise
         return peer
+
+    def close(self) -> None:
+        """
+        Close the port, if nobody has begun to wait for the peer; otherwise whoever did closes it.
+        """
+        if not self._awaited:
+            self._awaited = True
+            self._port.stopListening()
+            self._door.peer.addCallbacks(lambda peer: peer.stream.abort(), lambda reason: None)
+            self._door.peer.cancel()
 
 
 class Binder:

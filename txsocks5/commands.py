@@ -11,15 +11,15 @@ from typing import Protocol as TypingProtocol
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import CannotListenError, ConnectError
+from twisted.internet.error import CannotListenError, ConnectError, ConnectionClosed
 from twisted.internet.interfaces import IAddress
 from twisted.python.failure import Failure
 
 from . import events, local
-from .associate import Associations
+from .associate import Association, Associations
 from .bind import Binder, Listener
 from .config import Timeouts
-from .errors import SOCKSError
+from .errors import ConnectFailed, SOCKSError
 from .events import Emitter
 from .interfaces import Identity, IRelayObserver, IRelayTap, Question
 from .outgoing import Outgoing
@@ -34,6 +34,9 @@ __all__ = ["Carrier", "Client", "Means", "Performance"]
 LOOPBACK = IPv4Address("127.0.0.1")
 
 NOTHING_CARRIED = {"fromClient": 0, "toClient": 0, "dropped": 0}
+
+# What the network, or this server's limits, do to a command.
+_FORESEEN = (SOCKSError, ConnectError, ConnectionClosed, CannotListenError, OSError)
 
 _NOWHERE = Address(IPv4Address(0), 0)
 
@@ -155,6 +158,7 @@ class Performance:
         destination = None if associating else request.destination
         self._question = Question(client.identity, client.host, request.command, destination)
         self._listener: Listener | None = None
+        self._association: Association | None = None
         self._target: TargetProtocol | None = None
         self._tap: IRelayTap | None = None
 
@@ -204,9 +208,12 @@ class Performance:
         error = reason.value
         if isinstance(error, CancelledError):
             return
-        if not isinstance(error, (SOCKSError, ConnectError, CannotListenError, OSError)):
-            self._emit(events.broken, log_failure=reason)
         assert error is not None
+        attempts = error.errors if isinstance(error, ConnectFailed) else (error,)
+        for attempt in attempts:
+            if not isinstance(attempt, _FORESEEN):
+                # Somebody's policy, resolver, dialer or observer is broken; or we are.
+                self._emit(events.broken, log_failure=Failure(attempt))
         self._session.failed(error)
 
     async def _connect(self) -> Callable[[], None]:
@@ -257,7 +264,7 @@ class Performance:
             self._client.stream.protection,
             self._observe(),
         )
-        self.carrier = association
+        self.carrier = self._association = association
         return lambda: self._established(association.bound, association.bound, why)
 
     def _turnedAway(self, peer: object, reason: str) -> None:
@@ -321,6 +328,11 @@ class Performance:
         elif self._target is not None:
             # The relay could not begin.
             self._target.stream.abort()
+        # These belong to us as long as the session has not come to the point of using them.
+        if self._listener is not None:
+            self._listener.close()
+        if self._association is not None:
+            self._association.close()
         if self._tap is not None:
             try:
                 self._tap.ended(carried["fromClient"], carried["toClient"])

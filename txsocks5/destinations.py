@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
 
-from .errors import ProtocolError, SOCKSError
+from .errors import AddressTypeNotSupported, NotAllowed, ProtocolError, SOCKSError
 from .interfaces import Question
 from .outgoing import Outgoing
 from .wire import Address, IPAddress
@@ -51,6 +51,8 @@ class Destination:
     @ivar waiting: the payloads that wait for it.
 
     @ivar expires: when a name is to be looked up again; L{None} while it is looked up.
+
+    @ivar unsettled: it could not be judged for now.
     """
 
     address: Address
@@ -59,6 +61,7 @@ class Destination:
     waiting: list[bytes] = attrs.field(factory=list)
     waitingOctets: int = 0
     expires: float | None = None
+    unsettled: bool = False
 
     @property
     def named(self) -> bool:
@@ -182,6 +185,9 @@ class Destinations:
         found = Deferred.fromCoroutine(self._resolve(destination))
         if not found.called:
             destination.lookUp = found
+        elif destination.unsettled:
+            # Not kept, so that it is tried again with the next datagram.
+            self._all.pop(field, None)
         return destination
 
     def _keep(self, field: bytes, destination: Destination) -> None:
@@ -203,8 +209,11 @@ class Destinations:
             question = attrs.evolve(self._question, destination=destination.address)
             destination.hosts = (await self._outgoing.find(question)).addresses
             life = _NAME_LIFE
-        except (SOCKSError, CancelledError, OSError):
-            pass
+        except (SOCKSError, CancelledError, OSError) as error:
+            # A number is judged for good, unless that was not possible for now.
+            destination.unsettled = not (
+                destination.named or isinstance(error, (NotAllowed, AddressTypeNotSupported))
+            )
         finally:
             # Also if somebody's resolver or policy is broken, which Twisted logs.
             self._lookUps -= 1

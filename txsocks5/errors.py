@@ -127,13 +127,16 @@ class NameNotResolved(SOCKSError):
 class ConnectFailed(SOCKSError):
     """
     None of the addresses of a destination could be connected to.
+
+    @ivar errors: what each attempt failed with.
     """
 
     def __init__(self, errors: Sequence[BaseException]) -> None:
         """
         @param errors: what each attempt failed with; at least one.
         """
-        super().__init__("; ".join(str(error) for error in errors))
+        super().__init__("; ".join(str(error) or repr(error) for error in errors))
+        self.errors = tuple(errors)
         self.replyCode = replyCodeOfAll(errors)
 
 

@@ -134,7 +134,10 @@ class Handshake:
         step, self._step = self._step, None
         self._leaveConversation()
         if step is not None:
-            step.cancel()
+            try:
+                step.cancel()
+            except Exception:
+                self._emit(events.broken, log_failure=Failure())
 
     def _leaveConversation(self) -> None:
         """
@@ -199,7 +202,7 @@ class Handshake:
         # Nothing is read before it fires, which may be at once.
         self._read = None
         self._step = step
-        step.addCallbacks(self._resume, self._conversationFailed)
+        step.addCallbacks(self._resume, self._conversationFailed).addErrback(self._broke)
         return False
 
     def _resume(self, step: Step) -> None:
@@ -216,10 +219,13 @@ class Handshake:
         if self._take(step) or self._finished:
             self._advance()
 
-    def _take(self, step: Step) -> bool:
+    def _take(self, step: object) -> bool:
         """
         Do what the conversation says.
         """
+        if not isinstance(step, Step):
+            self._conversationFailed(Failure(TypeError(f"{type(step)} instead of a Step")))
+            return False
         # Whether there is something to go on with: it must make no difference how much of what a
         # client has to say has come when (R-1928-01).
         more = step.consumed or step.send or len(self._ahead) > self._heard
@@ -272,6 +278,13 @@ class Handshake:
         if reason.check(ProtocolError) is None:
             self._emit(events.broken, log_failure=reason)
         self._malformed(ProtocolError("the method's conversation failed"))
+
+    def _broke(self, reason: Failure) -> None:
+        """
+        Going on has failed: a protection that does not open what has come ahead, say.
+        """
+        self._emit(events.broken, log_failure=reason)
+        self._session.stopped("an error that nobody has foreseen")
 
     def _malformed(self, error: ProtocolError) -> bool:
         """

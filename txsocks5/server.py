@@ -53,7 +53,7 @@ from .wire import (
     Request,
     Selection,
 )
-from .wrapped import passHalfClose, reachedAddresses
+from .wrapped import isNowhere, passHalfClose, reachedAddresses
 
 __all__ = ["SOCKS5Factory", "SOCKS5Protocol"]
 
@@ -123,6 +123,8 @@ class SOCKS5Protocol(Protocol):
         self._begun = True
         self._client = local.addressOf(self.transport.getPeer())
         self._emit(events.opened, client="unix" if self._client is None else str(self._client))
+        if self._client is None and isNowhere(self.transport):
+            self._session.stopped("the PROXY header tells no internet address")
 
     def dataReceived(self, data: bytes) -> None:
         """
@@ -213,15 +215,21 @@ class SOCKS5Protocol(Protocol):
         """
         Select a method.
         """
-        self._stream.write(Selection(authenticator.method).octets())
-        self._handshake.converse(authenticator.conversation(self._asking().host))
+        self._say(Selection(authenticator.method).octets())
+        try:
+            conversation = authenticator.conversation(self._asking().host)
+        except Exception:
+            self._emit(events.broken, log_failure=Failure())
+            self._session.malformed(ProtocolError("the method's conversation did not begin"))
+        else:
+            self._handshake.converse(conversation)
 
     def refuseMethods(self) -> None:
         """
         No method will do.
         """
         self._emit(events.unauthenticated, reason=self._unacceptable, user="")
-        self._stream.write(Selection(NO_ACCEPTABLE_METHOD).octets())
+        self._say(Selection(NO_ACCEPTABLE_METHOD).octets())
         self.end("no acceptable method")
 
     def awaitRequest(self, accepted: Accepted) -> None:
@@ -254,7 +262,7 @@ class SOCKS5Protocol(Protocol):
         """
         Send a reply that all is in place.
         """
-        self._stream.write(Reply(ReplyCode.SUCCEEDED, bound).octets())
+        self._say(Reply(ReplyCode.SUCCEEDED, bound).octets())
 
     replyListening = replySucceeded
 
@@ -266,7 +274,7 @@ class SOCKS5Protocol(Protocol):
         performance = self._performance
         asked = performance.asked() if performance else {"command": "request", "destination": ""}
         self._emit(events.refused, reply=int(code), reason=str(error) or repr(error), **asked)
-        self._stream.write(Reply(code).octets())
+        self._say(Reply(code).octets())
         self.end(f"refused with REP {int(code)}")
 
     def relay(self) -> None:
@@ -345,6 +353,17 @@ class SOCKS5Protocol(Protocol):
         The server stops.
         """
         self._session.stopped("server stopped")
+
+    def _say(self, message: bytes) -> None:
+        """
+        Send a message of the server: in one write, with nothing else (R-1928-02).  If its
+        protection fails there is nothing left to say, and the connection is reset.
+        """
+        try:
+            self._stream.write(message)
+        except Exception:
+            self._emit(events.broken, log_failure=Failure())
+            self._stream.abort()
 
     def _stopDeadline(self) -> None:
         """

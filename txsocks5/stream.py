@@ -22,11 +22,11 @@ from twisted.internet.interfaces import (
     ITransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .interfaces import IProtection
+from .wrapped import plainConnection
 
 __all__ = [
     "Fate",
@@ -35,7 +35,6 @@ __all__ = [
     "StreamListener",
     "TargetProtocol",
     "endedWell",
-    "sendsAtOnce",
 ]
 
 
@@ -70,14 +69,6 @@ class IStreamTransport(ITransport, IConsumer, IPushProducer):
         """
 
 
-def sendsAtOnce(transport: ITransport) -> bool:
-    """
-    Whether C{transport} is nothing but a socket, so that octets can be given to the
-    kernel while they are being read.
-    """
-    return isinstance(transport, Connection) and not transport.TLS
-
-
 @implementer(IPushProducer, IPullProducer)
 class Stream:
     """
@@ -106,7 +97,7 @@ class Stream:
         self.protection: IProtection | None = None
         self.blocked = False
         self.drained = nothing
-        self._connection = cast(Connection, transport) if sendsAtOnce(transport) else None
+        self._connection = plainConnection(transport)
         self._registering = False
         self.readable = True
         self._reading = True

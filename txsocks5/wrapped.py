@@ -7,13 +7,14 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, ISSLTransport, ITransport
+from twisted.internet.tcp import Connection
 from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import alsoProvides
 
 from . import local
 from .wire import IPAddress
 
-__all__ = ["passHalfClose", "reachedAddresses"]
+__all__ = ["isNowhere", "passHalfClose", "plainConnection", "reachedAddresses"]
 
 
 def passHalfClose(wrapper: ProtocolWrapper, protocol: IHalfCloseableProtocol) -> None:
@@ -41,3 +42,28 @@ def reachedAddresses(transport: ITransport) -> list[IPAddress]:
         addresses.append(local.addressOf(transport.transport.getHost()))
     hosts = dict.fromkeys(address.host for address in addresses if address is not None)
     return [host for host in hosts if not isinstance(host, str)]
+
+
+def isNowhere(transport: ITransport) -> bool:
+    """
+    Whether a PROXY header has announced a client without an internet address, on a connection that
+    has one.  Only a UNIX socket of this machine may do without, so nothing of it could be judged.
+    """
+    inner = transport
+    while isinstance(inner, ProtocolWrapper) and inner.transport is not None:
+        inner = inner.transport
+    return inner is not transport and local.addressOf(inner.getPeer()) is not None
+
+
+def plainConnection(transport: ITransport) -> Connection | None:
+    """
+    The socket's own transport, if what is written to C{transport} gets there unchanged.
+
+    @return: L{None} for TLS, for wrappers that write in a way of their own, and for what is no
+        socket.
+    """
+    inner: Any = transport
+    unchanged: Any = ProtocolWrapper.write
+    while isinstance(inner, ProtocolWrapper) and type(inner).write is unchanged:
+        inner = inner.transport
+    return inner if isinstance(inner, Connection) and not inner.TLS else None
