@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import ClientFactory, Factory, Protocol
 from twisted.trial.unittest import TestCase
 
+from txsocks5 import SOCKS5Service
 from txsocks5.wire import Address, Command, Reply, Request, parseHost
 
 README = Path(__file__).parent.parent / "README.rst"
@@ -89,15 +90,12 @@ class ReadmeTests(TestCase):
         Run the example, on a port that the system chooses, and an echo server.
         """
         code = example().replace('"tcp:1080:', '"tcp:0:')
-        code = code.replace(
-            "endpoints.serverFromString(", "listening = endpoints.serverFromString("
-        )
         names: dict[str, Any] = {"__name__": "example"}
         exec(compile(code, str(README), "exec"), names)
-        self.proxy: IListeningPort = self.successResultOf(names["listening"])
-        self.addCleanup(self.proxy.stopListening)
-        self.factory = names["factory"]
-        self.addCleanup(lambda: self.factory.stopSessions())
+        service: SOCKS5Service = names["service"]
+        service.startService()
+        self.addCleanup(service.stopService)
+        [self.proxy] = names["factory"].listeners
         listened = endpoints.serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(
             Factory.forProtocol(_Echo)
         )
@@ -114,7 +112,7 @@ class ReadmeTests(TestCase):
         factory.noisy = False
         factory.buildProtocol = lambda addr: client  # type: ignore[method-assign]
         net: Any = reactor
-        net.connectTCP("127.0.0.1", self.proxy.getHost().port, factory)
+        net.connectTCP("127.0.0.1", self.proxy.port, factory)
         return client.done
 
     async def test_token(self) -> None:
@@ -140,4 +138,12 @@ class ReadmeTests(TestCase):
         The policy of the example refuses low ports.
         """
         seen = await self.ask(b"sesame!!", 80, 100)
+        self.assertEqual(seen, b"\x05\x80\x00" + Reply(2).octets())
+
+    async def test_itself(self) -> None:
+        """
+        Nobody reaches the proxy through itself, although its policy allows everything else on
+        this machine (S-18).
+        """
+        seen = await self.ask(b"sesame!!", self.proxy.port, 100)
         self.assertEqual(seen, b"\x05\x80\x00" + Reply(2).octets())
