@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import errno
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from itertools import pairwise
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -16,6 +17,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from txsocks5 import local
 from txsocks5.associate import Association, Associations
 from txsocks5.config import Network, Timeouts
 from txsocks5.destinations import MAX_DESTINATIONS
@@ -45,6 +47,8 @@ REACHED6 = "2001:db8::5"
 DNS = "192.0.2.7"
 OTHER = "192.0.2.8"
 SIX = "2001:db8:1::7"
+
+LOOPBACK = IPv4Address("127.0.0.1")
 
 QUESTION = Question(Identity("alice", 2), ip_address(CLIENT[0]), Command.UDP_ASSOCIATE, None)
 
@@ -105,6 +109,8 @@ class AssociationTestCase(SynchronousTestCase):
         )
         self.ends: list[str] = []
         self.traffic = RecordedTraffic()
+        self.own: set[str] = set()
+        self.patch(local, "isOwn", lambda address: str(address) in self.own)
 
     def server(self, *, udpIdle: float = 300, **network: Any) -> Associations:
         """
@@ -380,18 +386,128 @@ class ClientTests(AssociationTestCase):
         """
         server = self.server()
         victim = self.open(server=server, client=REACHED)
-        socket = self.inside
+        facing = self.inside
         self.open(server=server, client=REACHED)
         self.fromClient(
             datagram(REACHED, datagram(DNS, b"no"), port=victim.bound.port),
             source=(REACHED, 40000),
         )
         ((payload, _),) = self.outside[0].sent
-        socket.deliver(payload, (REACHED, self.outside[0].port))
+        facing.deliver(payload, (REACHED, self.outside[0].port))
         self.assertEqual(victim.dropped, 1)
         self.assertEqual(victim.fromClient, 0)
-        socket.deliver(datagram(DNS, b"yes"), (REACHED, 40001))
+        facing.deliver(datagram(DNS, b"yes"), (REACHED, 40001))
         self.assertEqual(victim.fromClient, 3)
+
+    def outsideOf(self, server: Associations, host: str) -> int:
+        """
+        Somebody else opens an association and sends to a host.
+
+        @return: the port of the socket from which that goes.
+        """
+        self.open(server=server)
+        self.send(host)
+        return self.outside[0].port
+
+    def test_portOfAnother(self) -> None:
+        """
+        R-1928-72: elsewhere a client may well have the port that a socket of the server has here.
+        """
+        server = self.server()
+        for client, reached, host in ((CLIENT[0], REACHED, DNS), (CLIENT6[0], REACHED6, SIX)):
+            port = self.outsideOf(server, host)
+            association = self.open(server=server, client=client, reached=(reached,))
+            self.fromClient(datagram(DNS, b"yes"), source=(client, port))
+            self.assertEqual((association.fromClient, association.dropped), (3, 0))
+
+    def test_portOfAnotherOnThisMachine(self) -> None:
+        """
+        S-02: not so if it has reached this machine from one of its own addresses, whichever, or
+        if that cannot be told: the port is the server's.
+        """
+
+        def noSocket(address: object) -> bool:
+            raise OSError(errno.EMFILE, "too many open files")
+
+        server = self.server()
+        self.own.add("203.0.113.6")
+        for client, reached, host in (
+            ("127.0.0.1", ("127.0.0.1",), DNS),
+            ("127.0.0.2", (REACHED,), DNS),
+            ("::1", (REACHED6,), SIX),
+            (REACHED, ("192.0.2.99", REACHED), DNS),
+            (REACHED6, (REACHED6,), SIX),
+            ("203.0.113.6", (REACHED,), DNS),
+            (CLIENT[0], (REACHED,), DNS),
+        ):
+            if client == CLIENT[0]:
+                self.patch(local, "isOwn", noSocket)
+            port = self.outsideOf(server, host)
+            association = self.open(server=server, client=client, reached=reached)
+            self.fromClient(datagram(DNS, b"no"), source=(client, port))
+            self.assertEqual((association.fromClient, association.dropped), (0, 1), client)
+            self.fromClient(datagram(DNS, b"yes"), source=(client, port + 1000))
+            self.assertEqual((association.fromClient, association.dropped), (3, 1), client)
+
+
+class TurnsTests(AssociationTestCase):
+    """
+    Tests for how much is read from a socket before others are served.
+    """
+
+    def assertReads(self, port: MemoryUDPPort, octets: int | None) -> None:
+        """
+        A port reads on in this turn of the reactor until it has read so many octets, or as many
+        as Twisted says.
+        """
+        self.assertEqual(getattr(port, "maxThroughput", None), octets)
+
+    def test_ends(self) -> None:
+        """
+        After 64 datagrams, be they ever so small or refused, nothing more is read from either kind
+        of socket until everybody else has had their turn; then it goes on as before.
+        """
+        self.open()
+        for turns in (3, 6):
+            port = self.reactor.udpPorts[-1]
+            for before in (None, 256 * 1024, 256 * 1024):
+                for _ in range(63):
+                    port.deliver(b"", (OTHER, 53))
+                self.assertReads(port, before)
+                port.deliver(b"", (OTHER, 53))
+                self.assertReads(port, 0)
+                self.reactor.advance(0)
+                self.assertReads(port, 256 * 1024)
+            self.assertDropped(turns * 64)
+            self.send(DNS)
+
+    def test_lastOneCounts(self) -> None:
+        """
+        The datagram that ends a turn is relayed like the others, and so are those that come
+        nevertheless.
+        """
+        self.open()
+        for number in range(70):
+            self.send(DNS, b"%d" % number)
+        self.assertEqual([payload for payload, _ in self.sent], [b"%d" % n for n in range(70)])
+        self.reactor.advance(0)
+        self.assertReads(self.inside, 256 * 1024)
+        self.assertDropped(0)
+
+    def test_closed(self) -> None:
+        """
+        An association may end before the next turn does, or because of what comes in this one.
+        """
+        self.open()
+        for _ in range(64):
+            self.send(DNS)
+        self.association.close()
+        self.reactor.advance(0)
+        self.inside.deliverAll([(datagram(DNS, b"late"), CLIENT)] * 64)
+        self.reactor.advance(0)
+        self.assertEqual(self.association.fromClient, 2 * 64)
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assertOver()
 
 
 class OutwardTests(AssociationTestCase):
@@ -1199,6 +1315,43 @@ class RealTests(TestCase):
     sizes are right.
     """
 
+    def openHere(self, reactor: Any) -> Association:
+        """
+        Open an association for a client on this machine.
+        """
+        network, timeouts = Network(), Timeouts()
+        resolver: Any = ScriptedResolver({"echo.example": ["127.0.0.1"]})
+        policy = DefaultPolicy(local=True)
+        outgoing = Outgoing(reactor, policy, resolver, TCPDialer(reactor), network, timeouts)
+        associations = Associations(reactor, outgoing, network, timeouts, Sweep(reactor))
+        association = associations.open(
+            QUESTION, Address(LOOPBACK, 0), [LOOPBACK], lambda reason: None, None, None
+        )
+        self.addCleanup(deferLater, reactor, 0, lambda: None)
+        self.addCleanup(association.close)
+        return association
+
+    async def test_turns(self) -> None:
+        """
+        When the system has ever so many datagrams for an association, even empty ones, others are
+        served in between, and none is lost by that.
+        """
+        from twisted.internet import reactor
+
+        there: Any = reactor
+        mine = there.listenUDP(0, _Peer(False), interface="127.0.0.1")
+        self.addCleanup(mine.stopListening)
+        association = self.openHere(there)
+        for _ in range(150):
+            mine.write(b"", ("127.0.0.1", association.bound.port))
+        read = [0]
+        while read[-1] < 150 and len(read) < 1000:
+            await deferLater(there, 0, lambda: None)
+            read.append(association.dropped)
+        self.assertEqual(read[-1], 150)
+        turns = [after - before for before, after in pairwise(read)]
+        self.assertLessEqual(max(turns), 64)
+
     async def test_roundTrip(self) -> None:
         """
         R-1928-81, R-1928-85: an empty datagram and one of the largest that there are go to a host
@@ -1212,17 +1365,7 @@ class RealTests(TestCase):
         self.addCleanup(mine.stopListening)
         host = there.listenUDP(0, echo, interface="127.0.0.1", maxPacketSize=65536)
         self.addCleanup(host.stopListening)
-        network, timeouts = Network(), Timeouts()
-        resolver: Any = ScriptedResolver({"echo.example": ["127.0.0.1"]})
-        policy = DefaultPolicy(local=True)
-        outgoing = Outgoing(there, policy, resolver, TCPDialer(there), network, timeouts)
-        associations = Associations(there, outgoing, network, timeouts, Sweep(there))
-        loopback = IPv4Address("127.0.0.1")
-        association = associations.open(
-            QUESTION, Address(loopback, 0), [loopback], lambda reason: None, None, None
-        )
-        self.addCleanup(deferLater, there, 0, lambda: None)
-        self.addCleanup(association.close)
+        association = self.openHere(there)
         port = host.getHost().port
         for name in ("127.0.0.1", "echo.example"):
             for payload in (b"", b"x" * (65507 - 10 - len(name))):
@@ -1231,6 +1374,6 @@ class RealTests(TestCase):
                     datagram(name, payload, port=port), ("127.0.0.1", association.bound.port)
                 )
                 answer = Datagram.read(await received, strict=True)
-                self.assertEqual(answer, Datagram(Address(loopback, port), payload))
+                self.assertEqual(answer, Datagram(Address(LOOPBACK, port), payload))
         self.assertEqual(association.fromClient, association.toClient)
         self.assertEqual(association.dropped, 0)

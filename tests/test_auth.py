@@ -794,6 +794,66 @@ class BlockingTests(PasswordTestCase):
         busy.cancel()
         self.failureResultOf(busy, CancelledError)
 
+    def guessTogether(self, authenticator: PasswordAuthenticator) -> list[Deferred[Step]]:
+        """
+        Let one address try ten passwords on as many connections at once, the last of them right;
+        everything is checked that is going to be.
+        """
+        guesses = [b"guess%d" % number for number in range(9)]
+        steps = [self.send(authenticator, b"alice", guess) for guess in (*guesses, b"secret")]
+        other = self.send(authenticator, b"alice", b"secret", THERE)
+        while self.reactor.threads.held:
+            self.reactor.threads.release()
+        self.accepted_(other)
+        return steps
+
+    def test_manyAtOnce(self) -> None:
+        """
+        Who makes many connections at once has no more guesses for it: those whose turn comes when
+        there have been too many failures are not looked at.  Other addresses are.
+        """
+        authenticator = self.authenticator(
+            self.checker, running=1, failures=Failures(delay=1, limit=3, window=300)
+        )
+        steps = self.guessTogether(authenticator)
+        asked = [credentials.password for credentials in self.checker.asked]
+        self.assertEqual(asked, [b"guess0", b"guess1", b"guess2", b"secret"])
+        self.reactor.advance(8)
+        for step in steps:
+            self.refused(step, 0)
+        self.reactor.advance(300)
+        step = self.send(authenticator, b"alice", b"secret")
+        self.reactor.threads.release()
+        self.accepted(step)
+
+    def test_manyAtOnceWithoutLimit(self) -> None:
+        """
+        Where the failures are not limited, each of them is looked at.
+        """
+        authenticator = self.authenticator(
+            self.checker, running=1, failures=Failures(delay=0, limit=0)
+        )
+        steps = self.guessTogether(authenticator)
+        self.assertEqual(len(self.checker.asked), 11)
+        self.accepted(steps.pop())
+        for step in steps:
+            self.refused(step, 0)
+
+    def test_manyAtOnceAndAnotherChecker(self) -> None:
+        """
+        Nor do they get a guess from a checker behind the one that they have waited for.
+        """
+        second = Checker(refusing)
+        authenticator = self.authenticator(
+            self.checker, second, running=1, failures=Failures(delay=1, limit=3)
+        )
+        steps = self.guessTogether(authenticator)
+        asked = [credentials.password for credentials in second.asked]
+        self.assertEqual(asked, [b"guess0", b"guess1", b"guess2"])
+        self.reactor.advance(8)
+        for step in steps:
+            self.refused(step, 0)
+
     def test_leavingTheQueue(self) -> None:
         """
         A client that leaves while it waits makes room, and its password is never checked.

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 from ipaddress import ip_address
 from typing import Any
 from unittest.mock import patch
@@ -479,12 +480,9 @@ class PeerTests(BindTestCase):
         closed: Deferred[None] = Deferred()
         with patch.object(self.port, "stopListening", return_value=closed):
             connection = self.arrive(PEER)
-        assert connection is not None
         arriving.cancel()
         self.failureResultOf(arriving, CancelledError)
-        connection.flush()
-        peer: Any = connection.client.protocol
-        self.assertTrue(peer.lost.check(ConnectionLost))
+        self.assertReset(connection)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_closingFails(self) -> None:
@@ -498,6 +496,68 @@ class PeerTests(BindTestCase):
         self.failureResultOf(arriving, OSError)
         connection.flush()
         self.assertFalse(connection.server.connected)
+
+    def assertReset(self, connection: MemoryConnection | None) -> None:
+        """
+        A peer has been let in, and its connection was reset.
+        """
+        assert connection is not None
+        connection.flush()
+        peer: Any = connection.client.protocol
+        self.assertTrue(peer.lost.check(ConnectionLost))
+
+    def test_nobodyAwaits(self) -> None:
+        """
+        If the session ends before anybody waits for the peer, the port is closed and the clock is
+        stopped, with or without a limit of time.
+        """
+        for bind in (120, 0):
+            listener = self.successResultOf(self.listen(PEER, bind=bind))
+            listener.close()
+            self.assertOver()
+            listener.close()
+        del listener
+        gc.collect()
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_nobodyAwaitsWhoHasCome(self) -> None:
+        """
+        A peer that has come by then is reset.
+        """
+        listener = self.successResultOf(self.listen(PEER))
+        connection = self.arrive(PEER)
+        listener.close()
+        self.assertReset(connection)
+        self.assertOver()
+
+    def test_nobodyAwaitsStrangers(self) -> None:
+        """
+        That too many strangers have come by then is nobody's concern any more.
+        """
+        listener = self.successResultOf(self.listen(PEER))
+        for _ in range(MAX_STRANGERS):
+            self.arrive(OTHER)
+        listener.close()
+        self.assertOver()
+        del listener
+        gc.collect()
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_awaited(self) -> None:
+        """
+        Once somebody waits for the peer, port and peer are theirs.
+        """
+        listener, arriving = self.wait(PEER)
+        listener.close()
+        self.assertTrue(self.port.listening)
+        self.assertNoResult(arriving)
+        connection = self.arrive(PEER)
+        self.successResultOf(arriving)
+        listener.close()
+        assert connection is not None
+        connection.flush()
+        self.assertTrue(connection.server.connected)
+        self.assertOver()
 
     def test_speaksAndLeaves(self) -> None:
         """

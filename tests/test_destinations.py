@@ -9,6 +9,8 @@ import errno
 import gc
 from collections.abc import Iterator
 from ipaddress import IPv4Address, ip_address
+from typing import Any
+from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -62,16 +64,22 @@ class DestinationsTestCase(SynchronousTestCase):
         self.clock = MemoryReactor()
         self.policy = ScriptedPolicy()
         self.resolver = ScriptedResolver({"a.example": [HERE], "both.example": [SIX, HERE]})
+        self.sent: list[tuple[bytes, list[str]]] = []
+        self.dropped = 0
+        self.make()
+
+    def make(self, **network: Any) -> None:
+        """
+        Make them anew.
+        """
         outgoing = Outgoing(
             self.clock,
             self.policy,
             self.resolver,
             ScriptedDialer(),
-            Network(),
+            Network(**network),
             Timeouts(connect=30),
         )
-        self.sent: list[tuple[bytes, list[str]]] = []
-        self.dropped = 0
         self.destinations = Destinations(
             outgoing, QUESTION, self.clock.seconds, self.send, self.drop
         )
@@ -342,6 +350,44 @@ class ForgettingTests(DestinationsTestCase):
             self.relay(HERE)
             self.passTime(60)
         self.assertEqual(len(self.policy.questions), 1)
+
+    def test_notJudgedForNow(self) -> None:
+        """
+        A number that could not be judged, since the system had no socket to find out with, say,
+        has no addresses, and is tried again with the next payload.
+        """
+        for error in (Overloaded("busy"), OSError(errno.EMFILE, "no")):
+            with patch.object(self.policy, "judgeAddress", side_effect=error):
+                for _ in range(2):
+                    self.relay(HERE, b"lost")
+            for _ in range(2):
+                self.relay(HERE, b"hi")
+            self.assertEqual(self.sent, [(b"lost", [])] * 2 + [(b"hi", [HERE])] * 2)
+            self.assertEqual(len(self.policy.questions), 3)
+            self.sent.clear()
+            self.policy.questions.clear()
+            self.make()
+        self.assertEqual(self.dropped, 0)
+
+    def test_deniedForGood(self) -> None:
+        """
+        One that policy denies, by the request or by the address, or whose family is switched off,
+        is judged once.
+        """
+        no, yes = Verdict(False, "no"), Verdict(True, "yes")
+        for request, addresses, prefer in (
+            (no, yes, "ipv6"),
+            (yes, no, "ipv6"),
+            (yes, yes, "ipv4-only"),
+        ):
+            self.make(prefer=prefer)
+            self.policy.request, self.policy.addresses[SIX] = request, addresses
+            self.relay(SIX)
+            self.policy.request, self.policy.addresses[SIX] = yes, yes
+            self.passTime(60)
+            self.relay(SIX)
+        self.assertEqual(self.sent, [(b"hi", [])] * 6)
+        self.assertEqual(len(self.policy.questions), 3)
 
     def test_notResolved(self) -> None:
         """

@@ -184,9 +184,8 @@ class Association:
         self._server = server
         self._clientHost = client.host
         self._clientPort = client.port
-        # Whether the client is on this machine, as far as it matters.
         assert not isinstance(client.host, str)
-        self._near = client.host.is_loopback or client.host in reached
+        self._near = _isNear(client.host, reached)
         # The peer of the client's socket as the socket names it, once a valid datagram
         # has come from there.
         self._client: tuple[str, int] | None = None
@@ -425,6 +424,19 @@ class Association:
         ports, self._ports = self._ports, []
         for port in ports:
             port.stopListening()
+
+
+def _isNear(client: IPAddress, reached: Sequence[IPAddress]) -> bool:
+    """
+    Whether a client is on this machine, be it by another of its addresses than the one it has
+    reached: the system may have several, and chooses.  If it cannot be told, it may be.
+    """
+    if client.is_loopback or client in reached:
+        return True
+    try:
+        return local.isOwn(client)
+    except OSError:
+        return True
 
 
 def _address(host: str) -> IPAddress:

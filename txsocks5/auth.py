@@ -228,6 +228,9 @@ class PasswordAuthenticator:
             try:
                 avatar: object = await self._requestAvatarId(checker, credentials, client)
             except LoginFailed:
+                if self._throttle.exhausted(client):
+                    # By others that have come meanwhile: there is no further guess either.
+                    raise
                 asked = True
                 continue
             except CancelledError:
