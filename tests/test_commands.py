@@ -4,13 +4,16 @@ Tests for L{txsocks5.commands}, through the server that performs them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from twisted.internet.address import IPv4Address as IPv4Endpoint
 from twisted.internet.address import IPv6Address as IPv6Endpoint
 from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import Deferred
 from twisted.internet.error import (
     ConnectError,
+    ConnectionLost,
     ConnectionRefusedError,
     NoRouteError,
     TCPTimedOutError,
@@ -22,7 +25,7 @@ from txsocks5.commands import Client
 from txsocks5.config import Network, Timeouts
 from txsocks5.interfaces import Identity, Verdict
 from txsocks5.stream import Stream
-from txsocks5.testing import MemoryUDPPort, PrivateAuthenticator, RecordingPeer
+from txsocks5.testing import Dial, MemoryUDPPort, PrivateAuthenticator, RecordingPeer
 from txsocks5.wire import Address, Command
 
 from .served import (
@@ -260,8 +263,69 @@ class ConnectTests(ServedTestCase):
         caller = self.call(self.serve())
         caller.say(GREETING + CONNECT_NAME)
         self.assertEqual(caller.answers, [SELECTED, failure(1)])
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        logged = self.flushLoggedErrors(ZeroDivisionError)
+        self.assertEqual(len(logged), 1)
+        self.assertIn("_resolver.resolve", logged[0].getTraceback())
         self.assertEqual(self.events.one("broken")["session"], 1)
+
+    def test_dialerThatFails(self) -> None:
+        """
+        So is a fault of the dialer (R-1928-38).
+        """
+
+        def fail(dial: Dial) -> None:
+            raise ZeroDivisionError
+
+        self.dialer.answer = fail
+        caller = self.call(self.serve())
+        caller.say(GREETING + CONNECT)
+        self.assertEqual(caller.answers, [SELECTED, failure(1)])
+        logged = self.flushLoggedErrors(ZeroDivisionError)
+        self.assertEqual(len(logged), 1)
+        self.assertIn("raise ZeroDivisionError", logged[0].getTraceback())
+        self.assertEqual(self.events.one("broken")["session"], 1)
+        self.assertEqual(self.events.one("refused")["reason"], "ZeroDivisionError()")
+
+    def test_oneAttemptFails(self) -> None:
+        """
+        If a name has several addresses, each attempt is looked at: a fault is logged, and what
+        the network does is none (R-1928-39).
+        """
+        self.resolver.hosts["example.com"] = [f"192.0.2.{number}" for number in (7, 8, 9, 10)]
+        caller = self.call(self.serve())
+        caller.say(GREETING + CONNECT_NAME)
+        for error in (
+            ConnectionRefusedError(),
+            ZeroDivisionError(),
+            ConnectionLost(),
+            OSError(113, "no"),
+        ):
+            self.dialer.dials[-1].refuse(error)
+        self.flush()
+        self.assertEqual(caller.answers, [SELECTED, failure(5)])
+        self.assertEqual(len(self.flushLoggedErrors()), 1)
+        self.assertEqual(self.events.one("broken")["log_failure"].type, ZeroDivisionError)
+
+    def test_lateAnswer(self) -> None:
+        """
+        A dialer that answers when it is cancelled leaves no connection behind (R-1928-47).
+        """
+        factory = self.serve()
+        caller = self.call(factory)
+        caller.say(GREETING + CONNECT)
+        target = RecordingPeer()
+        dial = self.dialer.dials[0]
+
+        def connect(result: object) -> None:
+            self.connections.append(dial.accept(target, clientAddress=OUTGOING))
+
+        self.patch(dial.result, "_canceller", connect)
+        caller.abort()
+        self.flush()
+        # Now with the connection that has come meanwhile.
+        self.flush()
+        self.assertReset(target)
+        self.assertOver(factory)
 
     def test_goneAtOnce(self) -> None:
         """
@@ -579,6 +643,25 @@ class BindTests(ServedTestCase):
         self.come()
         self.assertEqual(len(caller.answers), 3)
 
+    def test_answersWhenItIsCancelled(self) -> None:
+        """
+        A resolver that answers when it is cancelled leaves no listener behind: nobody would wait
+        for a peer there.
+        """
+
+        def resolve(name: str) -> Deferred[Sequence[IPv4Address]]:
+            return Deferred(lambda answer: answer.callback([IPv4Address("192.0.2.7")]))
+
+        self.patch(self.resolver, "resolve", resolve)
+        factory = self.serve()
+        caller = self.call(factory)
+        caller.say(GREETING + CONNECT_NAME.replace(b"\x05\x01", b"\x05\x02"))
+        caller.abort()
+        self.flush()
+        self.assertEqual(len(self.reactor.tcpPorts), 1)
+        self.assertEqual(caller.answers, [SELECTED])
+        self.assertOver(factory)
+
 
 class AssociateTests(ServedTestCase):
     """
@@ -789,6 +872,17 @@ class AssociateTests(ServedTestCase):
         self.factory.stopSessions()
         self.flush()
         self.assertReset(caller)
+        self.assertOver(self.factory)
+
+    def test_relayThatCannotBegin(self) -> None:
+        """
+        If something goes wrong before the relay has begun, the connection ends, the fault is
+        logged, and no port stays open.
+        """
+        self.patch(Stream, "resumeReading", lambda stream: 1 // 0)
+        self.associate()
+        self.assertEqual(len(self.reactor.udpPorts), 1)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertOver(self.factory)
 
 

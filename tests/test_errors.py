@@ -216,6 +216,23 @@ class ConnectFailedTests(SynchronousTestCase):
         self.assertIn("one", text)
         self.assertIn("two", text)
 
+    def test_errorWithoutText(self) -> None:
+        """
+        An attempt whose error has nothing to say is named.
+        """
+        text = str(ConnectFailed([ZeroDivisionError(), OSError("two")]))
+        self.assertEqual(text, "ZeroDivisionError(); two")
+
+    def test_errors(self) -> None:
+        """
+        What each attempt failed with can still be looked at, and does not change any more.
+        """
+        attempts = [refused(), noRoute()]
+        error = ConnectFailed(attempts)
+        self.assertEqual(error.errors, tuple(attempts))
+        attempts.clear()
+        self.assertEqual(len(error.errors), 2)
+
     def test_nested(self) -> None:
         """
         Within another, it counts as what it is reported as.

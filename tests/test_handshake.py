@@ -643,6 +643,20 @@ class ConversationTests(HandshakeTestCase):
         self.assertOver(self.factory)
         self.assertEqual(self.events.named("malformed"), [])
 
+    def test_cancellingFails(self) -> None:
+        """
+        A conversation that fails when it is cancelled keeps nobody from ending; the fault is
+        logged.
+        """
+        judged: Deferred[Step] = Deferred(lambda judged: 1 // 0)
+        caller = self.begin(judged)
+        caller.abort()
+        self.flush()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.events.names[-2:], ["broken", "closed"])
+        self.assertEqual(self.method.conversations[0].closed, 1)
+        self.assertOver(self.factory)
+
     def test_clientLeavesInTheSecondStep(self) -> None:
         """
         That holds if the step before came by a Deferred that had fired already.
@@ -673,6 +687,24 @@ class ConversationTests(HandshakeTestCase):
             self.assertEqual(self.dialer.dials, [])
             self.assertOver(self.factory)
             self.assertIn("midst", self.events.named("closed")[-1]["reason"])
+
+    def test_protectionThatFails(self) -> None:
+        """
+        A protection with a fault, which does not open what has come before it was agreed on, ends
+        the session visibly; the fault is logged, and nobody is served.
+        """
+        judged: Deferred[Step] = Deferred()
+        protection = PrivateProtection(1, server=True)
+        self.patch(protection, "unwrap", lambda data: data[len(data)])
+        caller = self.begin(judged, said=SCRIPTED + CONNECT)
+        judged.callback(accepted(protection=protection))
+        self.flush()
+        self.assertEqual(len(self.flushLoggedErrors(IndexError)), 1)
+        self.assertEqual(self.events.names[-2:], ["broken", "closed"])
+        self.assertReset(caller)
+        self.assertEqual(self.dialer.dials, [])
+        self.assertEqual(protection.closed, 1)
+        self.assertOver(self.factory)
 
     def test_protectedAndFinished(self) -> None:
         """

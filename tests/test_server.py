@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.logger import Logger
+from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
 from twisted.protocols.policies import WrappingFactory
 from zope.interface.verify import verifyObject
 
@@ -103,6 +104,23 @@ class MethodTests(ServedTestCase):
         unix.say(b"\x05\x01\x81")
         self.assertEqual([str(c) for c in method.clients], ["192.0.2.1", "192.0.2.9", "None"])
         self.assertEqual(self.events.named("opened")[-1]["client"], "unix")
+
+    def test_brokenAuthenticator(self) -> None:
+        """
+        An authenticator with a fault, which cannot begin, lets nobody in: the connection ends, and
+        the fault is logged (S-01).
+        """
+        method = ScriptedAuthenticator()
+        self.patch(method, "conversation", lambda client: 1 / 0)
+        factory = self.serve(method)
+        caller = self.call(factory)
+        caller.say(b"\x05\x01\x81" + CONNECT)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(caller.answers, [b"\x05\x81"])
+        self.assertEqual(self.events.one("broken")["session"], 1)
+        self.assertClosed(caller)
+        self.assertEqual(self.dialer.dials, [])
+        self.assertOver(factory)
 
     def test_noSuchMethod(self) -> None:
         """
@@ -703,6 +721,149 @@ class FactoryTests(ServedTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(caller.answers, [])
         self.assertOver(factory)
+
+
+class UnspokenTests(ServedTestCase):
+    """
+    Tests for a protection that fails when the server has something to say.
+    """
+
+    def setUp(self) -> None:
+        """
+        Let a client in, under a protection that only opens.
+        """
+        super().setUp()
+        method = PrivateAuthenticator()
+        self.protection = method.clientProtection()
+        self.factory = self.serve(method)
+        self.caller = self.call(self.factory)
+        self.caller.say(b"\x05\x01\x80" + method.message("alice"))
+        self.caller.chunks.clear()
+        self.patch(method.protections[0], "wrap", lambda data: 1 // 0)
+
+    def say(self, data: bytes) -> None:
+        """
+        Send octets, encapsulated.
+        """
+        self.caller.say(self.protection.wrap(data))
+
+    def assertUnspoken(self) -> None:
+        """
+        The client was reset without a word, the fault is logged once, and nothing is left.
+        """
+        self.flush()
+        self.assertEqual(self.caller.received, b"")
+        self.assertReset(self.caller)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assertEqual(self.events.one("broken")["session"], 1)
+        self.assertEqual(self.events.names[-1], "closed")
+        self.assertOver(self.factory)
+
+    def test_failureAtOnce(self) -> None:
+        """
+        A failure reply that is due at once.
+        """
+        self.policy.request = Verdict(False, "rule 1")
+        self.say(CONNECT)
+        self.assertUnspoken()
+
+    def test_failureLater(self) -> None:
+        """
+        One that comes later, when nobody waits for an answer any more who could notice.
+        """
+        self.say(CONNECT)
+        self.dialer.dials[0].refuse(ConnectionRefusedError())
+        self.assertUnspoken()
+        self.assertEqual(self.events.one("refused")["reply"], 5)
+
+    def test_malformed(self) -> None:
+        """
+        The reply to a request that cannot be read.
+        """
+        self.say(b"\x05\x09\x00\x01")
+        self.assertUnspoken()
+
+    def test_connected(self) -> None:
+        """
+        The reply that a target is connected, which is let go of.
+        """
+        self.say(CONNECT + b"question")
+        target = self.answer()
+        self.assertUnspoken()
+        self.assertReset(target)
+
+    def test_listening(self) -> None:
+        """
+        The first reply of BIND; the port is closed.
+        """
+        self.say(BIND)
+        self.assertEqual(len(self.reactor.tcpPorts), 1)
+        self.assertUnspoken()
+
+    def test_associated(self) -> None:
+        """
+        The reply to UDP ASSOCIATE; the port is closed.
+        """
+        self.say(ASSOCIATE)
+        self.assertEqual(len(self.reactor.udpPorts), 1)
+        self.assertUnspoken()
+
+
+class NowhereTests(ServedTestCase):
+    """
+    Tests for a load balancer that announces clients without an internet address.
+    """
+
+    #: Version 2 of the header, which tells of a UNIX socket.
+    HEADER = b"\r\n\r\n\0\r\nQUIT\n\x21\x31\0\xd8" + b"/client".ljust(108, b"\0") * 2
+
+    def behind(self, **options: Any) -> Caller:
+        """
+        A client that comes through a load balancer.
+        """
+        self.factory = self.serve()
+        wrapped: Any = WrappingFactory(self.factory)
+        wrapped.protocol = HAProxyProtocolWrapper
+        return self.call(wrapped, **options)
+
+    def test_overTCP(self) -> None:
+        """
+        Such a client that comes over TCP is reset, whatever it asks for: it must not count as one
+        of this machine, and nobody could judge it by its address.
+        """
+        caller = self.behind()
+        caller.say(self.HEADER + GREETING + CONNECT)
+        self.assertReset(caller)
+        self.assertEqual((caller.answers, self.policy.clients, self.dialer.dials), ([], [], []))
+        self.assertEqual(self.events.names, ["opened", "closed"])
+        self.assertIn("no internet address", self.events.one("closed")["reason"])
+        self.assertOver(self.factory)
+
+    def test_overUNIX(self) -> None:
+        """
+        If the load balancer itself comes through a UNIX socket of this machine, it is served.
+        """
+        address = UNIXAddress("/run/s")
+        caller = self.behind(clientAddress=address, serverAddress=address)
+        caller.say(self.HEADER + GREETING)
+        self.assertEqual(caller.answers, [SELECTED])
+
+    def test_gone(self) -> None:
+        """
+        One that has said nothing else is not told anything when it is gone: some transports
+        cannot bear that.
+        """
+        caller = self.behind()
+        told: list[None] = []
+        self.patch(caller.connection.server, "abortConnection", lambda: told.append(None))
+        caller.say(self.HEADER)
+        self.assertEqual(self.events.names, [])
+        caller.finish()
+        self.flush()
+        self.assertEqual(self.events.names, ["opened", "closed"])
+        self.assertEqual(told, [])
+        self.assertOver(self.factory)
 
 
 actions = st.lists(

@@ -15,6 +15,7 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone, Connection
 from twisted.internet.interfaces import IPullProducer, IPushProducer, ISSLTransport
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.testing import StringTransport
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import alsoProvides
@@ -407,8 +408,7 @@ class SocketTests(TestCase):
         """
         connected: Deferred[_Recorder] = Deferred()
         factory = Factory.forProtocol(lambda: _Recorder(connected.callback))
-        factory.noisy = False
-        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        port = reactor.listenTCP(0, self.around(factory), interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         self.peer = socket.create_connection(("127.0.0.1", port.getHost().port), timeout=10)
         self.addCleanup(self.peer.close)
@@ -418,9 +418,18 @@ class SocketTests(TestCase):
             self.stream = target.stream
             assert target.transport is not None
             self.transport: Any = target.transport
+            while isinstance(self.transport, ProtocolWrapper):
+                self.transport = self.transport.transport
             self.addCleanup(self.leave)
 
         return connected.addCallback(prepare)
+
+    def around(self, factory: Factory) -> Factory:
+        """
+        What listens: here nothing is around the connections.
+        """
+        factory.noisy = False
+        return factory
 
     def leave(self) -> Deferred[None]:
         """
@@ -493,6 +502,42 @@ class SocketTests(TestCase):
         self.stream.write(b"now")
         self.assertEqual(self.read(3), b"now")
         self.assertFalse(self.stream.blocked)
+
+    def test_eachMessageIsAWrite(self) -> None:
+        """
+        Two messages of the server in the same turn of the reactor are two writes, each of them
+        whole (R-1928-02).
+        """
+        writes: list[bytes] = []
+        send = self.transport.writeSomeData
+
+        def record(data: bytes) -> object:
+            writes.append(data)
+            return send(data)
+
+        self.patch(self.transport, "writeSomeData", record)
+        self.stream.write(b"\x05\x00")
+        self.stream.write(b"\x01\x00")
+        self.assertEqual(writes, [b"\x05\x00", b"\x01\x00"])
+        self.assertEqual(self.read(4), b"\x05\x00\x01\x00")
+
+    def test_partOfAWrite(self) -> Deferred[None]:
+        """
+        If the kernel takes a part of a message, the rest follows when it can, in order.
+        """
+        send = self.transport.writeSomeData
+        self.patch(self.transport, "writeSomeData", lambda data: send(data[:3]))
+        self.stream.write(b"one two three")
+        self.assertTrue(self.stream.blocked)
+        self.assertEqual(self.read(3), b"one")
+        fired: Deferred[None] = Deferred()
+        self.stream.drained = lambda: fired.callback(None)
+
+        def then(ignored: None) -> None:
+            self.assertFalse(self.stream.blocked)
+            self.assertEqual(self.read(10), b" two three")
+
+        return fired.addCallback(then)
 
     def test_blockedByTheKernel(self) -> Deferred[None]:
         """
@@ -630,3 +675,17 @@ class SocketTests(TestCase):
         self.addCleanup(setattr, self.transport, "connected", 1)
         self.stream.write(b"nobody hears")
         self.assertFalse(self.stream.blocked)
+
+
+class WrappedSocketTests(SocketTests):
+    """
+    The same through a wrapper that passes on what is written, as that of C{haproxy:} does.
+    """
+
+    def around(self, factory: Factory) -> Factory:
+        """
+        Wrap the connections.
+        """
+        wrapping: Any = WrappingFactory(super().around(factory))  # type: ignore[arg-type]
+        wrapping.noisy = False
+        return wrapping  # type: ignore[no-any-return]

@@ -4,21 +4,30 @@ Tests for L{txsocks5.wrapped}.
 
 from __future__ import annotations
 
+import socket
+from pathlib import Path
 from typing import Any
 
+from twisted.internet import reactor as installedReactor
 from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol, ISSLTransport
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.ssl import PrivateCertificate
 from twisted.protocols.haproxy import proxyEndpoint
+from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import directlyProvides
 
 from txsocks5.testing import MemoryConnection, RecordingPeer
 from txsocks5.wire import IPAddress
-from txsocks5.wrapped import passHalfClose, reachedAddresses
+from txsocks5.wrapped import isNowhere, passHalfClose, plainConnection, reachedAddresses
 
+from .certificates import writeCertificate
 from .served import (
     ASSOCIATE,
     BIND,
@@ -30,6 +39,9 @@ from .served import (
     Caller,
     ServedTestCase,
 )
+
+#: To mypy the reactor is only a module.
+reactor: Any = installedReactor
 
 HEADER = b"PROXY TCP4 198.51.100.9 203.0.113.80 50001 1080\r\n"
 HEADER6 = b"PROXY TCP6 2001:db8::9 2001:db8::80 50001 1080\r\n"
@@ -237,3 +249,144 @@ class SeenThroughTests(SynchronousTestCase):
         self.patch(wrapper, "getHost", lambda: connection.server.getHost())
         wrapper.transport = None
         self.assertEqual(self.hosts(wrapper), ["203.0.113.5"])
+
+    def test_nowhere(self) -> None:
+        """
+        A wrapper that says nothing of its own leaves an internet client where it is, and one that
+        announces a client without an internet address takes it nowhere.
+        """
+        wrapper, _, connection = self.wrapped()
+        self.assertFalse(isNowhere(connection.server))
+        self.patch(wrapper, "getPeer", lambda: UNIXAddress("/client"))
+        self.assertTrue(isNowhere(wrapper))
+        outer = ProtocolWrapper(WrappingFactory(Factory()), RecordingPeer())
+        outer.makeConnection(wrapper)
+        self.assertTrue(isNowhere(outer))
+
+    def test_unixIsSomewhere(self) -> None:
+        """
+        A UNIX socket of this machine is a place, with or without a wrapper.
+        """
+        address = UNIXAddress("/run/s")
+        wrapper, _, connection = self.wrapped(clientAddress=address)
+        self.assertFalse(isNowhere(connection.server))
+        self.assertFalse(isNowhere(wrapper))
+
+    def test_nowhereWithoutTransport(self) -> None:
+        """
+        Of a wrapper that has lost its transport nothing else is asked.
+        """
+        wrapper, _, _ = self.wrapped()
+        self.patch(wrapper, "getPeer", lambda: UNIXAddress("/client"))
+        wrapper.transport = None
+        self.assertFalse(isNowhere(wrapper))
+
+    def test_memoryIsNoSocket(self) -> None:
+        """
+        What is no socket of Twisted's is not taken for one, wrapped or not.
+        """
+        wrapper, _, connection = self.wrapped()
+        self.assertIsNone(plainConnection(connection.server))
+        self.assertIsNone(plainConnection(wrapper))
+        wrapper.transport = None
+        self.assertIsNone(plainConnection(wrapper))
+
+
+class _Shouting(ProtocolWrapper):
+    """
+    A wrapper that changes what is written.
+    """
+
+    def write(self, data: bytes) -> None:
+        """
+        Change it.
+        """
+        super().write(data.upper())
+
+
+class PlainConnectionTests(TestCase):
+    """
+    Tests for L{plainConnection} over a real connection.
+    """
+
+    def setUp(self) -> Deferred[None]:
+        """
+        Connect over the loopback interface.
+        """
+        connected: Deferred[Protocol] = Deferred()
+        case = self
+
+        class Accepted(Protocol):
+            def connectionMade(self) -> None:
+                connected.callback(self)
+
+            def connectionLost(self, reason: Failure = connectionDone) -> None:
+                case.gone.callback(None)
+
+        self.gone: Deferred[None] = Deferred()
+        factory = Factory.forProtocol(Accepted)
+        factory.noisy = False
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        peer = socket.create_connection(("127.0.0.1", port.getHost().port), timeout=10)
+        self.addCleanup(peer.close)
+
+        def prepare(protocol: Protocol) -> None:
+            self.transport: Any = protocol.transport
+            self.addCleanup(self.leave)
+
+        return connected.addCallback(prepare)
+
+    def leave(self) -> Deferred[None]:
+        """
+        End the connection.
+        """
+        self.transport.abortConnection()
+        return self.gone
+
+    def around(self, transport: Any, kind: type[ProtocolWrapper] = ProtocolWrapper) -> Any:
+        """
+        A wrapper around a transport.
+        """
+        wrapper = kind(WrappingFactory(Factory()), RecordingPeer())
+        wrapper.makeConnection(transport)
+        return wrapper
+
+    def test_plain(self) -> None:
+        """
+        A plain socket is its own.
+        """
+        self.assertIs(plainConnection(self.transport), self.transport)
+
+    def test_wrapped(self) -> None:
+        """
+        Wrappers that pass on what is written, as that of C{haproxy:} does, are seen through.
+        """
+        wrapper = self.around(self.transport, HAProxyProtocolWrapper)
+        self.assertIs(plainConnection(wrapper), self.transport)
+        self.assertIs(plainConnection(self.around(wrapper)), self.transport)
+
+    def test_changed(self) -> None:
+        """
+        One that writes in a way of its own is not, wherever it stands.
+        """
+        self.assertIsNone(plainConnection(self.around(self.transport, _Shouting)))
+        self.assertIsNone(plainConnection(self.around(self.around(self.transport, _Shouting))))
+        self.assertIsNone(plainConnection(self.around(self.around(self.transport), _Shouting)))
+
+    def test_tls(self) -> None:
+        """
+        TLS is no plain connection, be it around the socket from the beginning or from now on.
+        """
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        pem = writeCertificate(folder)
+        options = PrivateCertificate.loadPEM(pem.read_bytes()).options()
+        tls = TLSMemoryBIOFactory(options, False, Factory.forProtocol(RecordingPeer))
+        wrapper = tls.buildProtocol(None)
+        assert wrapper is not None
+        wrapper.transport = self.transport
+        self.assertIsNone(plainConnection(wrapper))
+        self.transport.startTLS(options, False)
+        self.assertIsNone(plainConnection(self.transport))
+        self.assertIsNone(plainConnection(self.around(self.transport)))

@@ -179,9 +179,9 @@ class SOCKS5Protocol(Protocol):
         """
         The connection is gone.
         """
+        self._stream.lost()
         if not self._begun:
             self._begin()
-        self._stream.lost()
         if self._carrier is not None:
             self._carrier.clientLost(reason)
         self._session.lost(reason.getErrorMessage())
