@@ -23,7 +23,11 @@ LAYERS = (
     ("wire._datagram", "wire._password", "wire._socks"),
     ("wire", "turnstile"),
     # The borders, the settings, the machine's addresses.
-    ("config", "exposure", "interfaces", "local", "networks"),
+    ("config._network", "config._values"),
+    ("config._rules",),
+    ("config._configuration",),
+    ("config",),
+    ("exposure", "interfaces", "local", "networks"),
     # Single rooms: none of them knows of a session.
     ("policy", "throttle", "wrapped"),
     ("stream",),

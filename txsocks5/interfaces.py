@@ -24,6 +24,7 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import Attribute, Interface
 
+from .config import Rule
 from .wire import Address, Command, IPAddress
 
 __all__ = [
@@ -256,10 +257,13 @@ class Verdict:
     @ivar allowed: yes or no.
 
     @ivar reason: the rule or default that decided, for the log.
+
+    @ivar rule: the rule that decided, if it was one: its limits hold for what it allows.
     """
 
     allowed: bool
     reason: str
+    rule: Rule | None = None
 
 
 class IPolicy(Interface):

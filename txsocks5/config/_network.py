@@ -1,5 +1,5 @@
 """
-The settings of a server, each with its unit and default.
+How the server meets the network, what failures cost, and how long things may take.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import Any
 
 import attrs
 
-from .wire import Command, IPAddress, unmapped
+from ..wire import Command, IPAddress, unmapped
 
-__all__ = ["Failures", "Network", "Timeouts"]
+__all__ = ["PREFERENCES", "Failures", "Network", "Timeouts", "ofFamily"]
 
 PREFERENCES = ("happy-eyeballs", "ipv4", "ipv6", "ipv4-only", "ipv6-only")
 """
@@ -102,6 +102,9 @@ class Network:
 
     @ivar udpFullCone: pass on answers from hosts that the client has not sent to.
 
+    @ivar resolver: who is asked for the addresses of names: C{system}, or name servers as
+        C{192.0.2.53}, C{127.0.0.1:5353} or C{[::1]:5353}, tried in this order.
+
     @ivar strict: refuse requests and drop datagrams in which RSV is not zero.
     """
 
@@ -112,6 +115,7 @@ class Network:
     )
     outgoing: tuple[IPAddress, ...] = attrs.field(default=(), converter=_addresses)
     prefer: str = attrs.field(default="happy-eyeballs", validator=_preference)
+    resolver: tuple[str, ...] = ("system",)
     udpReassembly: bool = True
     udpFullCone: bool = False
     strict: bool = False
@@ -154,6 +158,8 @@ class Timeouts:
 
     @ivar udpIdle: an association without traffic.
 
+    @ivar drain: how long a server that stops waits for its sessions to end by themselves.
+
     @ivar linger: after a refusal, how long the client may take to close.  RFC 1928
         section 6 wants the connection gone 10 seconds after the failure.
     """
@@ -164,6 +170,7 @@ class Timeouts:
     idle: float = attrs.field(default=0, validator=_notNegative)
     halfClosed: float = attrs.field(default=300, validator=_notNegative)
     udpIdle: float = attrs.field(default=300, validator=_notNegative)
+    drain: float = attrs.field(default=30, validator=_notNegative)
     linger: float = attrs.field(
         default=3, validator=attrs.validators.and_(attrs.validators.gt(0), attrs.validators.lt(10))
     )
