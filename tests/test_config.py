@@ -42,6 +42,7 @@ class DefaultsTests(SynchronousTestCase):
                 "idle": 0,
                 "halfClosed": 300,
                 "udpIdle": 300,
+                "drain": 30,
                 "linger": 3,
             },
         )
