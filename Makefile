@@ -46,6 +46,9 @@ $(VENV)/.installed: $(METADATA) | $(VENV)/bin/python
 	$(call pip,$(VENV)) $(EDITABLE) .
 	@touch $@
 
+# `clients` first: python-gssapi, which comes with the extra `test`, is built on this machine.
+$(VENV)/.installed-test: | clients
+
 # .venv/.installed-test and so on: txsocks5 with one of its extras.
 $(VENV)/.installed-%: $(METADATA) | $(VENV)/bin/python
 	$(call pip,$(VENV)) $(EDITABLE) ".[$*]"
@@ -60,25 +63,25 @@ run: $(VENV)/.installed ## run the proxy on 127.0.0.1:1080 (ARGS="..." for optio
 # -- tests
 
 .PHONY: test
-test: $(VENV)/.installed-test clients ## run all tests (TESTS=tests.test_wire for one module)
+test: $(VENV)/.installed-test ## run all tests (TESTS=tests.test_wire for one module)
 	$(BIN)/trial $(TRIAL_FLAGS) $(TESTS)
 
 .PHONY: clients
-clients: ## install the real SOCKS clients that the tests run
+clients: ## install the real SOCKS clients, and the KDC, that the tests run
 	@tools/install-clients
 
 .PHONY: test-oldest
 test-oldest: .venv-oldest/.installed ## run the tests with the oldest supported Twisted
 	.venv-oldest/bin/trial $(TRIAL_FLAGS) $(UNIT_TESTS)
 
-.venv-oldest/.installed: $(METADATA)
+.venv-oldest/.installed: $(METADATA) | clients
 	"$(PYTHON)" -m venv .venv-oldest
 	$(call pip,.venv-oldest) $(EDITABLE) ".[test]" \
 	    "Twisted==$(OLDEST_TWISTED)" "Automat==$(OLDEST_AUTOMAT)"
 	@touch $@
 
 .PHONY: test-newest
-test-newest: ## run the tests with the newest released Twisted
+test-newest: clients ## run the tests with the newest released Twisted
 	@test -x .venv-newest/bin/python || "$(PYTHON)" -m venv .venv-newest
 	$(call pip,.venv-newest) --upgrade --upgrade-strategy eager \
 	    $(EDITABLE) ".[test]"
@@ -91,13 +94,13 @@ test-py313: ## run the tests with Python 3.13
 test-py311 test-py312 test-py313: test-py31%: .venv-py31%/.installed
 	.venv-py31$*/bin/trial $(TRIAL_FLAGS) $(UNIT_TESTS)
 
-.venv-py31%/.installed: $(METADATA)
+.venv-py31%/.installed: $(METADATA) | clients
 	python="$$(tools/find-python 3.1$*)" && "$$python" -m venv .venv-py31$*
 	$(call pip,.venv-py31$*) $(EDITABLE) ".[test]"
 	@touch $@
 
 .PHONY: test-wheel
-test-wheel: dist ## run the tests against the built wheel
+test-wheel: dist clients ## run the tests against the built wheel
 	rm -rf .venv-wheel build/test-wheel && mkdir -p build/test-wheel
 	"$(PYTHON)" -m venv .venv-wheel
 	$(call pip,.venv-wheel) "$$(echo build/dist/*.whl)[test]"
