@@ -42,7 +42,7 @@ from .interfaces import (
 from .linger import Linger
 from .outgoing import Outgoing, SystemResolver, TCPDialer
 from .policy import DefaultPolicy, SelfProtectingPolicy
-from .session import Core, SessionMachine
+from .session import SessionMachine
 from .stream import Stream
 from .sweep import Sweep
 from .wire import (
@@ -73,7 +73,7 @@ class SOCKS5Protocol(Protocol):
     def __init__(self, factory: SOCKS5Factory) -> None:
         self.factory = factory
         self._number = next(factory.numbers)
-        self._session = SessionMachine(Core(self, factory.authenticators, self._permitted))
+        self._session = SessionMachine(self, factory.authenticators, self._permitted)
         self._deadline: IDelayedCall | None = None
         self._client: Address | None = None
         self._identity = Identity("", NO_ACCEPTABLE_METHOD)

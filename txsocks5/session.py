@@ -4,22 +4,24 @@ What may happen next for one client.
 The machine knows the order of things and nothing else: no transport, no octets, no clock.
 What it decides is carried out by a L{Hinge}.  Its inputs are the methods of L{Session};
 whoever calls them never asks for the state.
+
+It is written by hand, as each session has about seven inputs: with Automat they took as long as
+all system calls of a short session.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from enum import Enum
 from typing import Protocol
 
-import attrs
-from automat import TypeMachineBuilder, pep614
 from twisted.internet.defer import Deferred
 
 from .errors import ProtocolError
 from .interfaces import Accepted, IAuthenticator, Refused
 from .wire import Address, Greeting, Request
 
-__all__ = ["Core", "Hinge", "Session", "SessionMachine"]
+__all__ = ["Hinge", "OutOfOrder", "Session", "SessionMachine", "State"]
 
 
 class Hinge(Protocol):
@@ -114,16 +116,6 @@ class Session(Protocol):
         The client has offered its methods.
         """
 
-    def _select(self, authenticator: IAuthenticator) -> None:
-        """
-        One of the methods offered will do.
-        """
-
-    def _refuseMethods(self) -> None:
-        """
-        None of them will.
-        """
-
     def accepted(self, accepted: Accepted) -> None:
         """
         The authenticator has let the client in.
@@ -206,39 +198,92 @@ class Session(Protocol):
         """
 
 
-@attrs.define
-class Core:
+class State(Enum):
     """
-    What the states share.
+    Where a session is.
+    """
 
-    @ivar hinge: carries out the decisions.
+    GREETING = "Greeting"
+    AUTHENTICATING = "Authenticating"
+    REQUESTING = "Requesting"
+    WORKING = "Working"
+    LISTENING = "Listening"
+    RELAYING = "Relaying"
+    ENDING = "Ending"
+    ENDED = "Ended"
 
-    @ivar authenticators: by method number, in the server's order of preference.
 
-    @ivar permitted: whether this client may use a method.
+_GREETING = (State.GREETING,)
+_AUTHENTICATING = (State.AUTHENTICATING,)
+_REQUESTING = (State.REQUESTING,)
+_WORKING = (State.WORKING,)
+_LISTENING = (State.LISTENING,)
+_RELAYING = (State.RELAYING,)
+_BEFORE_RELAYING = (State.WORKING, State.LISTENING)
+_HANDSHAKING = (State.GREETING, State.AUTHENTICATING, State.REQUESTING)
+_SERVING = (State.WORKING, State.LISTENING, State.RELAYING)
+_PROTECTED = (State.REQUESTING, *_SERVING)
+_LIVING = (*_HANDSHAKING, *_SERVING, State.ENDING)
+_LATE = (State.ENDING, State.ENDED)
+
+
+class OutOfOrder(Exception):
+    """
+    Something has happened that cannot, in this state: a programming error.
+    """
+
+
+class SessionMachine:
+    """
+    The L{Session} of one client.
+
+    @ivar state: where it is.
 
     @ivar work: the command while it is being done.
 
     @ivar clientDone: the client has sent FIN.
     """
 
-    hinge: Hinge
-    authenticators: Mapping[int, IAuthenticator]
-    permitted: Callable[[int], bool]
-    work: Deferred[None] | None = None
-    clientDone: bool = False
+    __slots__ = ("_authenticators", "_hinge", "_permitted", "clientDone", "state", "work")
 
-    def choose(self, offered: bytes) -> IAuthenticator | None:
+    def __init__(
+        self,
+        hinge: Hinge,
+        authenticators: Mapping[int, IAuthenticator],
+        permitted: Callable[[int], bool],
+    ) -> None:
         """
-        Find the first of the server's methods that the client has offered and may use
-        (R-1928-10, R-1928-11).
-        """
-        for method, authenticator in self.authenticators.items():
-            if method in offered and self.permitted(method):
-                return authenticator
-        return None
+        @param hinge: carries out the decisions.
 
-    def stopWork(self) -> None:
+        @param authenticators: by method number, in the server's order of preference.
+
+        @param permitted: whether this client may use a method.
+        """
+        self._hinge = hinge
+        self._authenticators = authenticators
+        self._permitted = permitted
+        self.state = State.GREETING
+        self.work: Deferred[None] | None = None
+        self.clientDone = False
+
+    def _isDue(self, states: tuple[State, ...], ignored: tuple[State, ...] = _LATE) -> bool:
+        """
+        Whether an input means something now.
+
+        @param states: where it does.
+
+        @param ignored: where it is too late to matter: what was under way has been cancelled, the
+            deadline no longer counts, or the end has been heard of from another side.
+
+        @raise OutOfOrder: it can come in neither.
+        """
+        if self.state in states:
+            return True
+        if self.state in ignored:
+            return False
+        raise OutOfOrder(self.state.value)
+
+    def _stopWork(self) -> None:
         """
         Cancel the command, if it is being done.
         """
@@ -246,168 +291,200 @@ class Core:
         if work is not None:
             work.cancel()
 
+    def _choose(self, offered: bytes) -> IAuthenticator | None:
+        """
+        Find the first of the server's methods that the client has offered and may use
+        (R-1928-10, R-1928-11).
+        """
+        for method, authenticator in self._authenticators.items():
+            if method in offered and self._permitted(method):
+                return authenticator
+        return None
 
-def _makeMachine() -> Callable[[Core], Session]:
-    machine = TypeMachineBuilder(Session, Core)
+    # The handshake
 
-    # States:
-    Greeting_ = machine.state("Greeting")
-    Authenticating = machine.state("Authenticating")
-    Requesting = machine.state("Requesting")
-    Working = machine.state("Working")
-    Listening = machine.state("Listening")
-    Relaying = machine.state("Relaying")
-    Ending = machine.state("Ending")
-    Ended = machine.state("Ended")
-    handshaking = (Greeting_, Authenticating, Requesting)
-    serving = (Working, Listening, Relaying)
-
-    # Too late to matter: what was under way has been cancelled, the deadline no longer
-    # counts, or the end has been heard of from another side.
-    for state in (Ending, Ended):
-        state.upon(Session.accepted).loop().returns(None)
-        state.upon(Session.refused).loop().returns(None)
-        state.upon(Session.listening).loop().returns(None)
-        state.upon(Session.established).loop().returns(None)
-        state.upon(Session.failed).loop().returns(None)
-        state.upon(Session.malformed).loop().returns(None)
-        state.upon(Session.truncated).loop().returns(None)
-        state.upon(Session.clientFinished).loop().returns(None)
-        state.upon(Session.clientFinishedUnread).loop().returns(None)
-        state.upon(Session.expired).loop().returns(None)
-        state.upon(Session.relayed).loop().returns(None)
-        state.upon(Session.ceased).loop().returns(None)
-        state.upon(Session.distrusted).loop().returns(None)
-    Ended.upon(Session.stopped).loop().returns(None)
-    Ended.upon(Session.lost).loop().returns(None)
-    for state in serving:
-        state.upon(Session.expired).loop().returns(None)
-    # Whoever sends more than is read before its target is there may well finish, too.
-    Authenticating.upon(Session.clientFinishedUnread).loop().returns(None)
-    Working.upon(Session.clientFinishedUnread).loop().returns(None)
-
-    @pep614(Greeting_.upon(Session.greeted).loop())
-    def greeted(session: Session, core: Core, greeting: Greeting) -> None:
-        authenticator = core.choose(greeting.methods)
+    def greeted(self, greeting: Greeting) -> None:
+        """
+        See L{Session.greeted}.
+        """
+        self._isDue(_GREETING, ignored=())
+        authenticator = self._choose(greeting.methods)
         if authenticator is None:
-            session._refuseMethods()
+            self.state = State.ENDING
+            self._hinge.refuseMethods()
         else:
-            session._select(authenticator)
+            self.state = State.AUTHENTICATING
+            self._hinge.select(authenticator)
 
-    @pep614(Greeting_.upon(Session._select).to(Authenticating))
-    def select(session: Session, core: Core, authenticator: IAuthenticator) -> None:
-        core.hinge.select(authenticator)
+    def accepted(self, accepted: Accepted) -> None:
+        """
+        See L{Session.accepted}.
+        """
+        if self._isDue(_AUTHENTICATING):
+            self.state = State.REQUESTING
+            self._hinge.awaitRequest(accepted)
 
-    @pep614(Greeting_.upon(Session._refuseMethods).to(Ending))
-    def refuseMethods(session: Session, core: Core) -> None:
-        core.hinge.refuseMethods()
+    def refused(self, refused: Refused) -> None:
+        """
+        See L{Session.refused}.
+        """
+        if self._isDue(_AUTHENTICATING):
+            self.state = State.ENDING
+            self._hinge.end("not authenticated")
 
-    @pep614(Authenticating.upon(Session.accepted).to(Requesting))
-    def accepted(session: Session, core: Core, accepted: Accepted) -> None:
-        core.hinge.awaitRequest(accepted)
+    def requested(self, request: Request) -> None:
+        """
+        See L{Session.requested}.
+        """
+        self._isDue(_REQUESTING, ignored=())
+        self.state = State.WORKING
+        work = self._hinge.perform(request)
+        # What could be done at once is over.
+        if self.state is State.WORKING:
+            self.work = work
 
-    @pep614(Authenticating.upon(Session.refused).to(Ending))
-    def refused(session: Session, core: Core, refused: Refused) -> None:
-        core.hinge.end("not authenticated")
+    def malformed(self, error: ProtocolError) -> None:
+        """
+        See L{Session.malformed}.  Who does not even speak this protocol would not understand an
+        answer, so that none is due.
+        """
+        if self._isDue(_HANDSHAKING):
+            requesting = self.state is State.REQUESTING
+            self.state = State.ENDING
+            if requesting:
+                self._hinge.replyFailed(error)
+            else:
+                self._hinge.end(f"protocol error: {error}")
 
-    @pep614(Requesting.upon(Session.requested).to(Working))
-    def perform(session: Session, core: Core, request: Request) -> None:
-        core.work = core.hinge.perform(request)
+    def truncated(self) -> None:
+        """
+        See L{Session.truncated}.
+        """
+        if self._isDue(_HANDSHAKING):
+            self.state = State.ENDING
+            self._hinge.end("client finished in the midst of the handshake")
 
-    @pep614(Requesting.upon(Session.malformed).to(Ending))
-    def refuseRequest(session: Session, core: Core, error: ProtocolError) -> None:
-        core.hinge.replyFailed(error)
+    def expired(self) -> None:
+        """
+        See L{Session.expired}.
+        """
+        if self._isDue(_HANDSHAKING, ignored=(*_SERVING, *_LATE)):
+            self.state = State.ENDING
+            self._hinge.end("handshake took too long")
 
-    @pep614(Greeting_.upon(Session.malformed).to(Ending))
-    @pep614(Authenticating.upon(Session.malformed).to(Ending))
-    def malformed(session: Session, core: Core, error: ProtocolError) -> None:
-        # No answer is due: who does not speak this protocol would not understand one.
-        core.hinge.end(f"protocol error: {error}")
+    # The command
 
-    @pep614(Requesting.upon(Session.distrusted).to(Ending))
-    @pep614(Working.upon(Session.distrusted).to(Ending))
-    @pep614(Listening.upon(Session.distrusted).to(Ending))
-    @pep614(Relaying.upon(Session.distrusted).to(Ending))
-    def distrusted(session: Session, core: Core, error: ProtocolError) -> None:
-        core.stopWork()
-        core.hinge.abort(f"protection violated: {error}")
+    def listening(self, bound: Address) -> None:
+        """
+        See L{Session.listening}.
+        """
+        if self._isDue(_WORKING):
+            self.state = State.LISTENING
+            self._hinge.replyListening(bound)
+            work = self._hinge.awaitPeer()
+            # The peer may have been there already.
+            if self.state is State.LISTENING:
+                self.work = work
+                if self.clientDone:
+                    self.clientFinished()
 
-    @pep614(Working.upon(Session.listening).to(Listening))
-    def listening(session: Session, core: Core, bound: Address) -> None:
-        core.hinge.replyListening(bound)
-        core.work = core.hinge.awaitPeer()
-        if core.clientDone:
-            session.clientFinished()
+    def established(self, bound: Address) -> None:
+        """
+        See L{Session.established}.
+        """
+        if self._isDue(_BEFORE_RELAYING):
+            self.state = State.RELAYING
+            self.work = None
+            self._hinge.replySucceeded(bound)
+            self._hinge.relay()
+            if self.clientDone:
+                self.clientFinished()
 
-    @pep614(Working.upon(Session.established).to(Relaying))
-    @pep614(Listening.upon(Session.established).to(Relaying))
-    def established(session: Session, core: Core, bound: Address) -> None:
-        core.work = None
-        core.hinge.replySucceeded(bound)
-        core.hinge.relay()
-        if core.clientDone:
-            session.clientFinished()
+    def failed(self, error: BaseException) -> None:
+        """
+        See L{Session.failed}.
+        """
+        if self._isDue(_SERVING):
+            relaying = self.state is State.RELAYING
+            self.state = State.ENDING
+            self.work = None
+            if relaying:
+                # The reply may have been sent, and nothing may follow it but the target's octets.
+                self._hinge.abort(f"relay failed: {error}")
+            else:
+                self._hinge.replyFailed(error)
 
-    @pep614(Working.upon(Session.failed).to(Ending))
-    @pep614(Listening.upon(Session.failed).to(Ending))
-    def failed(session: Session, core: Core, error: BaseException) -> None:
-        core.work = None
-        core.hinge.replyFailed(error)
+    def clientFinished(self) -> None:
+        """
+        See L{Session.clientFinished}.
+        """
+        if not self._isDue(_SERVING):
+            return
+        if self.state is State.WORKING:
+            # A half-close: what the client has sent so far is for the target (R-1928-47).
+            self.clientDone = True
+        elif self.state is State.RELAYING:
+            self._hinge.finishClient()
+        else:
+            self._leaveListening()
 
-    @pep614(Working.upon(Session.clientFinished).loop())
-    def finishedWhileWorking(session: Session, core: Core) -> None:
-        # A half-close: what the client has sent so far is for the target (R-1928-47).
-        core.clientDone = True
+    def clientFinishedUnread(self) -> None:
+        """
+        See L{Session.clientFinishedUnread}.  Whoever sends more than is read before its target is
+        there may well finish, too.
+        """
+        if self._isDue(_LISTENING, ignored=(State.AUTHENTICATING, State.WORKING, *_LATE)):
+            self._leaveListening()
 
-    @pep614(Listening.upon(Session.clientFinishedUnread).to(Ending))
-    @pep614(Listening.upon(Session.clientFinished).to(Ending))
-    def finishedWhileListening(session: Session, core: Core) -> None:
-        core.stopWork()
-        core.hinge.end("client closed while BIND waited")
+    def _leaveListening(self) -> None:
+        """
+        A client that has finished waits for no peer.
+        """
+        self.state = State.ENDING
+        self._stopWork()
+        self._hinge.end("client closed while BIND waited")
 
-    @pep614(Relaying.upon(Session.clientFinished).loop())
-    def finishedWhileRelaying(session: Session, core: Core) -> None:
-        core.hinge.finishClient()
+    # The end
 
-    @pep614(Relaying.upon(Session.failed).to(Ending))
-    def notRelaying(session: Session, core: Core, error: BaseException) -> None:
-        # The reply may have been sent, and nothing may follow it but the target's octets.
-        core.hinge.abort(f"relay failed: {error}")
+    def relayed(self, reason: str) -> None:
+        """
+        See L{Session.relayed}.
+        """
+        if self._isDue(_RELAYING):
+            self.state = State.ENDING
+            self._hinge.flush(reason)
 
-    @pep614(Relaying.upon(Session.relayed).to(Ending))
-    def relayed(session: Session, core: Core, reason: str) -> None:
-        core.hinge.flush(reason)
+    def ceased(self, reason: str) -> None:
+        """
+        See L{Session.ceased}.
+        """
+        if self._isDue(_RELAYING):
+            self.state = State.ENDING
+            self._hinge.end(reason)
 
-    @pep614(Relaying.upon(Session.ceased).to(Ending))
-    def ceased(session: Session, core: Core, reason: str) -> None:
-        core.hinge.end(reason)
+    def distrusted(self, error: ProtocolError) -> None:
+        """
+        See L{Session.distrusted}.
+        """
+        if self._isDue(_PROTECTED):
+            self.state = State.ENDING
+            self._stopWork()
+            self._hinge.abort(f"protection violated: {error}")
 
-    for state in handshaking:
+    def stopped(self, reason: str) -> None:
+        """
+        See L{Session.stopped}.
+        """
+        if self._isDue(_LIVING, ignored=(State.ENDED,)):
+            self.state = State.ENDING
+            self._stopWork()
+            self._hinge.abort(reason)
 
-        @pep614(state.upon(Session.truncated).to(Ending))
-        def truncated(session: Session, core: Core) -> None:
-            core.hinge.end("client finished in the midst of the handshake")
-
-        @pep614(state.upon(Session.expired).to(Ending))
-        def expired(session: Session, core: Core) -> None:
-            core.hinge.end("handshake took too long")
-
-    for state in (*handshaking, *serving, Ending):
-
-        @pep614(state.upon(Session.stopped).to(Ending))
-        def stopped(session: Session, core: Core, reason: str) -> None:
-            core.stopWork()
-            core.hinge.abort(reason)
-
-        @pep614(state.upon(Session.lost).to(Ended))
-        def lost(session: Session, core: Core, reason: str) -> None:
-            core.stopWork()
-            core.hinge.release(reason)
-
-    return machine.build()
-
-
-SessionMachine = _makeMachine()
-"""
-Makes the L{Session} of one client, from its L{Core}.
-"""
+    def lost(self, reason: str) -> None:
+        """
+        See L{Session.lost}.
+        """
+        if self._isDue(_LIVING, ignored=(State.ENDED,)):
+            self.state = State.ENDED
+            self._stopWork()
+            self._hinge.release(reason)
