@@ -36,10 +36,13 @@ from txsocks5.wire import (
     Command,
     Credentials,
     Datagram,
+    Frame,
+    FrameType,
     Greeting,
     Host,
     Method,
     PasswordStatus,
+    ProtectionLevel,
     Reply,
     Request,
     Selection,
@@ -47,7 +50,9 @@ from txsocks5.wire import (
     splitDatagram,
 )
 
-Message: TypeAlias = Address | Credentials | Greeting | PasswordStatus | Reply | Request | Selection
+Message: TypeAlias = (
+    Address | Credentials | Frame | Greeting | PasswordStatus | Reply | Request | Selection
+)
 
 Read: TypeAlias = Callable[[bytes], tuple[Message, int] | None]
 
@@ -64,6 +69,7 @@ READERS: dict[str, tuple[Read, int]] = {
     "Request, CONNECT only": (partial(Request.read, commands={Command.CONNECT}), 262),
     "Reply": (Reply.read, 262),
     "Address": (Address.read, 259),
+    **{f"Frame, {kind.name}": (partial(Frame.read, due=kind), 4 + 0xFFFF) for kind in FrameType},
     "Address, loose": (partial(Address.read, loose=True), 259),
 }
 
@@ -71,6 +77,13 @@ HANDSHAKES: tuple[tuple[Read, ...], ...] = (
     (Greeting.read, Request.read),
     (Greeting.read, Credentials.read, Request.read),
     (Selection.read, PasswordStatus.read, Reply.read, Reply.read),
+    (
+        Greeting.read,
+        partial(Frame.read, due=FrameType.AUTHENTICATION),
+        partial(Frame.read, due=FrameType.PROTECTION_LEVEL),
+        partial(Frame.read, due=FrameType.ENCAPSULATION),
+        partial(Frame.read, due=FrameType.ENCAPSULATION),
+    ),
 )
 
 NAMES = (
@@ -195,6 +208,23 @@ def datagramOctets(random: Random) -> bytes:
     return bytes((0, 0, fragment)) + addressOctets(random) + data
 
 
+def frameOctets(random: Random) -> bytes:
+    """
+    Make up a frame of RFC 1961.
+    """
+    size = random.choice((0, 1, 2, 28, 60, 255, 256, 697))
+    kind = random.choice((*FrameType, 0, 0xFF))
+    return bytes((1, kind)) + size.to_bytes(2, "big") + random.randbytes(size)
+
+
+def gssapiOctets(random: Random) -> bytes:
+    """
+    Make up all that a client of RFC 1961 sends.
+    """
+    frames = [Frame(kind, random.randbytes(28)).octets() for kind in (*FrameType, FrameType(3))]
+    return greetingOctets(random) + b"".join(frames)
+
+
 def clientOctets(random: Random) -> bytes:
     """
     Make up all that a client sends, in one piece.
@@ -217,7 +247,9 @@ MESSAGES: tuple[Callable[[Random], bytes], ...] = (
     clientOctets,
     credentialsOctets,
     datagramOctets,
+    frameOctets,
     greetingOctets,
+    gssapiOctets,
     nameOctets,
     replyOctets,
     requestOctets,
@@ -380,6 +412,19 @@ def checkName(data: bytes) -> None:
             expect(hostOf(text, False) == each, "an address stays an address", data)
 
 
+def checkLevel(data: bytes) -> None:
+    """
+    Check L{ProtectionLevel} on one input.
+    """
+    try:
+        level = ProtectionLevel.read(data)
+    except ProtocolError:
+        return
+    except Exception as error:
+        raise Fault(f"{error!r} for {data.hex()}") from error
+    expect(level.octets() == data, "what is read can be written", data)
+
+
 def checkDatagram(data: bytes, strict: bool) -> bool:
     """
     Check both ways to read a datagram.
@@ -436,6 +481,8 @@ def fuzz(inputs: int, seed: int) -> str:
         for strict in (False, True):
             counts["values" if checkDatagram(data, strict) else "refused"] += 1
         checkName(data[:255])
+        checkLevel(data[:1])
+        checkLevel(data)
         checkSplits(random, data)
     summary = ", ".join(f"{count} {answer}" for answer, count in counts.items())
     return f"{inputs} inputs of seed {seed}: {summary}, no fault"

@@ -34,6 +34,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txsocks5 import errors
 from txsocks5.errors import (
+    Aborted,
     AddressTypeNotSupported,
     BadName,
     CommandNotSupported,
@@ -143,6 +144,7 @@ class SOCKSErrorTests(SynchronousTestCase):
 
     CODES: tuple[tuple[type[SOCKSError], type[SOCKSError], int], ...] = (
         (ProtocolError, SOCKSError, 1),
+        (Aborted, ProtocolError, 1),
         (NotSOCKS5, ProtocolError, 1),
         (CommandNotSupported, ProtocolError, 7),
         (AddressTypeNotSupported, ProtocolError, 8),

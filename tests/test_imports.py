@@ -20,7 +20,7 @@ LAYERS = (
     ("errors", "events", "reassembly", "sweep"),
     # Octets and values.
     ("wire._addresses",),
-    ("wire._datagram", "wire._password", "wire._socks"),
+    ("wire._datagram", "wire._gssapi", "wire._password", "wire._socks"),
     ("wire", "turnstile"),
     # The borders, the settings, the machine's addresses.
     ("config._network", "config._values"),

@@ -29,6 +29,7 @@ from twisted.internet.error import (
 from twisted.python.failure import Failure
 
 __all__ = [
+    "Aborted",
     "AddressTypeNotSupported",
     "BadName",
     "CommandNotSupported",
@@ -76,6 +77,12 @@ class SOCKSError(Exception):
 class ProtocolError(SOCKSError):
     """
     The octets of the peer are not what the protocol allows at this point.
+    """
+
+
+class Aborted(ProtocolError):
+    """
+    The peer has given up a negotiation and said so: C{01 FF} of RFC 1961 section 3.
     """
 
 

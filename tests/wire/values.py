@@ -16,6 +16,8 @@ from txsocks5.wire import (
     Command,
     Credentials,
     Datagram,
+    Frame,
+    FrameType,
     Greeting,
     PasswordStatus,
     Reply,
@@ -59,6 +61,7 @@ requests = st.builds(Request, st.sampled_from(Command), addresses).filter(
     lambda request: request.command is not Command.CONNECT or request.destination.port > 0
 )
 replies = st.builds(Reply, st.sampled_from(ReplyCode) | st.integers(9, 255), addresses)
+frames = st.builds(Frame, st.sampled_from(FrameType), st.binary(max_size=600))
 datagrams = st.builds(Datagram, addresses, st.binary(max_size=600), st.integers(0, 255))
 
 cuts = st.lists(st.integers(0, 600), max_size=8)

@@ -1,5 +1,5 @@
 """
-The messages of RFC 1928 and RFC 1929 as values: octets in, values out.
+The messages of RFC 1928, RFC 1929 and RFC 1961 as values: octets in, values out.
 
 Nothing here performs I/O, reads a clock or writes a log.  A message of the
 stream is a frozen class with two methods:
@@ -17,6 +17,7 @@ A datagram is always whole, so L{Datagram.read} has no "more".
 
 from ._addresses import Address, AddressType, Host, IPAddress, parseHost, unmapped
 from ._datagram import Datagram, splitDatagram
+from ._gssapi import ABORT, Frame, FrameType, ProtectionLevel
 from ._password import Credentials, PasswordStatus
 from ._socks import (
     NO_ACCEPTABLE_METHOD,
@@ -29,17 +30,21 @@ from ._socks import (
 )
 
 __all__ = [
+    "ABORT",
     "NO_ACCEPTABLE_METHOD",
     "Address",
     "AddressType",
     "Command",
     "Credentials",
     "Datagram",
+    "Frame",
+    "FrameType",
     "Greeting",
     "Host",
     "IPAddress",
     "Method",
     "PasswordStatus",
+    "ProtectionLevel",
     "Reply",
     "Request",
     "Selection",
