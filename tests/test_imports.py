@@ -29,7 +29,7 @@ LAYERS = (
     ("config",),
     ("exposure", "interfaces", "local", "networks"),
     # Single rooms: none of them knows of a session.
-    ("policy", "throttle", "wrapped"),
+    ("encapsulation", "policy", "throttle", "wrapped"),
     ("stream",),
     ("auth", "linger", "outgoing", "relay"),
     ("bind", "destinations"),
