@@ -87,6 +87,8 @@ def _unwrapped(context: raw.SecurityContext, token: bytes, sealed: bool) -> byte
     """
     Unwrap octets.
 
+    @param token: belongs to the library from now on: MIT's writes into it.
+
     @param sealed: refuse what could have been read on its way: a context that has confidentiality
         opens such tokens, too (R-1961-23).
 
