@@ -21,7 +21,7 @@ from txsocks5 import local
 from txsocks5.associate import Association, Associations
 from txsocks5.config import Network, Timeouts
 from txsocks5.destinations import MAX_DESTINATIONS
-from txsocks5.errors import Overloaded
+from txsocks5.errors import Overloaded, ProtocolError
 from txsocks5.interfaces import Identity, Question, Verdict
 from txsocks5.outgoing import Outgoing, TCPDialer
 from txsocks5.policy import DefaultPolicy
@@ -1097,7 +1097,8 @@ class ProtectionTests(AssociationTestCase):
         """
         super().setUp()
         self.mine = PrivateProtection(0x5A, server=False)
-        self.open(protection=PrivateProtection(0x5A, server=True))
+        self.protection = PrivateProtection(0x5A, server=True)
+        self.open(protection=self.protection)
 
     def test_outward(self) -> None:
         """
@@ -1139,6 +1140,24 @@ class ProtectionTests(AssociationTestCase):
         self.outside[0].deliver(b"x" * (65507 - 14), (DNS, 53))
         self.outside[0].deliver(b"x" * (65507 - 13), (DNS, 53))
         self.assertEqual([len(data) for data, _ in self.inside.sent], [65507])
+        self.assertDropped(1)
+
+    def test_tooLargeToWrap(self) -> None:
+        """
+        What the protection has no room for is dropped and counted, and the next is not
+        (R-1961-31).
+        """
+
+        def wrap(data: bytes) -> bytes:
+            if len(data) > 100:
+                raise ProtocolError("too long")
+            return data
+
+        self.fromClient(self.mine.wrapDatagram(datagram(DNS, b"hi")))
+        self.patch(self.protection, "wrapDatagram", wrap)
+        self.outside[0].deliver(b"x" * 100, (DNS, 53))
+        self.outside[0].deliver(b"yo", (DNS, 53))
+        self.assertEqual([data for data, _ in self.inside.sent], [datagram(DNS, b"yo")])
         self.assertDropped(1)
 
 

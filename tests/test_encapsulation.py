@@ -491,4 +491,4 @@ class DatagramTests(EncapsulationTestCase):
             octets = sender.wrapDatagram(data)
             self.assertLessEqual(len(octets), 65539)
             self.assertEqual(Encapsulation(far, level).unwrapDatagram(octets), data)
-            self.assertRaises(ProtocolError, sender.wrapDatagram, data + b"x" * 32)
+            self.assertRaises(ProtocolError, sender.wrapDatagram, data + b"x")

@@ -347,7 +347,11 @@ class Association:
         header, address = known
         datagram = header + data
         if self._protection is not None:
-            datagram = self._protection.wrapDatagram(datagram)
+            try:
+                datagram = self._protection.wrapDatagram(datagram)
+            except ProtocolError:
+                self._drop()
+                return
         if len(datagram) > self._maxToClient or not self._inside.send(datagram, *self._client):
             self._drop()
             return

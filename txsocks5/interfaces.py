@@ -186,6 +186,9 @@ class IProtection(Interface):
         @param data: what to send; a whole reply, or some of the relayed data.
 
         @return: what goes onto the wire.
+
+        @raise ProtocolError: nothing can be encapsulated any longer: both sides of the session
+            are aborted.
         """
 
     def unwrap(data: bytes) -> bytes:
@@ -212,6 +215,9 @@ class IProtection(Interface):
     def wrapDatagram(data: bytes) -> bytes:
         """
         Encapsulate one datagram, header included, for the client.
+
+        @raise ProtocolError: it cannot be encapsulated, since it is too long for one; it is
+            dropped and counted.
         """
 
     def unwrapDatagram(data: bytes) -> bytes:
