@@ -31,7 +31,7 @@ LAYERS = (
     # Single rooms: none of them knows of a session.
     ("encapsulation", "policy", "throttle", "wrapped"),
     ("stream",),
-    ("auth", "linger", "outgoing", "relay"),
+    ("auth", "initiator", "linger", "outgoing", "relay"),
     ("bind", "destinations"),
     ("associate",),
     # The order of things, and who carries it out.
