@@ -4,6 +4,7 @@ Tests for L{txsocks5.relay}.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -17,6 +18,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from txsocks5.bandwidth import Meter
 from txsocks5.config import Timeouts
 from txsocks5.interfaces import Identity, IRelayTap, Question
 from txsocks5.relay import CopyingRelay
@@ -71,6 +73,47 @@ class Side(Protocol):
         self.relay.clientLost(reason)
 
 
+class Purse:
+    """
+    A meter that allows what a test puts into it.
+
+    @ivar left: how many octets may pass.
+
+    @ivar waiting: what is to be called when there are more.
+    """
+
+    def __init__(self, left: int = 0) -> None:
+        self.left = left
+        self.waiting: list[Callable[[], None]] = []
+
+    def allowance(self) -> int:
+        """
+        What is left.
+        """
+        return max(self.left, 0)
+
+    def spent(self, octets: int) -> None:
+        """
+        Have less.
+        """
+        self.left -= octets
+
+    def wait(self, resume: Callable[[], None]) -> None:
+        """
+        Keep whoever waits.
+        """
+        self.waiting.append(resume)
+
+    def add(self, octets: int) -> None:
+        """
+        Have more, and call whoever waits.
+        """
+        self.left += octets
+        waiting, self.waiting = self.waiting, []
+        for resume in waiting:
+            resume()
+
+
 class Pair:
     """
     A client and a target with a relay between them.
@@ -86,6 +129,7 @@ class Pair:
         readSize: int = 65536,
         clock: Clock | None = None,
         early: bytes = b"",
+        meter: Meter | None = None,
     ) -> None:
         self.clock = clock or Clock()
         self.sweep = Sweep(self.clock)
@@ -107,6 +151,7 @@ class Pair:
             self.reasons.append,
             tap,
             PEER if tap is not None else None,
+            meter,
         )
 
     def flush(self) -> None:
@@ -399,6 +444,227 @@ class RelayTests(SynchronousTestCase):
                 self.assertEqual(kindOf(pair.client), ConnectionLost)
 
 
+class MeterTests(SynchronousTestCase):
+    """
+    Tests for relays that a L{Meter <txsocks5.bandwidth.Meter>} holds back.
+    """
+
+    def test_held(self) -> None:
+        """
+        No more than is allowed passes; then the source is read no more until there is more.
+        """
+        purse = Purse(4)
+        pair = Pair(meter=purse)
+        pair.client.send(b"0123456789")
+        pair.flush()
+        self.assertEqual((pair.target.received, purse.left), (b"0123", 0))
+        self.assertFalse(pair.near.server.reading)
+        purse.add(3)
+        pair.flush()
+        self.assertEqual((pair.target.received, len(purse.waiting)), (b"0123456", 1))
+        self.assertFalse(pair.near.server.reading)
+        purse.add(30)
+        pair.flush()
+        self.assertEqual((pair.target.received, purse.left), (b"0123456789", 27))
+        self.assertTrue(pair.near.server.reading)
+        self.assertEqual((pair.relay.fromClient, purse.waiting), (10, []))
+
+    def test_bothDirections(self) -> None:
+        """
+        Both directions spend of the same.
+        """
+        purse = Purse(6)
+        pair = Pair(meter=purse)
+        pair.client.send(b"0123")
+        pair.flush()
+        pair.target.send(b"abcd")
+        pair.flush()
+        self.assertEqual((pair.target.received, pair.client.received), (b"0123", b"ab"))
+        purse.add(2)
+        pair.flush()
+        self.assertEqual(pair.client.received, b"abcd")
+
+    def test_nothingAllowed(self) -> None:
+        """
+        Nothing passes if nothing is allowed, and being called in vain does no harm.
+        """
+        purse = Purse()
+        pair = Pair(meter=purse)
+        pair.client.send(b"0123")
+        pair.flush()
+        purse.add(0)
+        pair.flush()
+        self.assertEqual((pair.target.received, len(purse.waiting)), (b"", 1))
+
+    def test_piecesOfOneRead(self) -> None:
+        """
+        What comes all the same while nothing is read, since TLS hands on one read in several
+        pieces, waits behind the rest.
+        """
+        purse = Purse(1)
+        pair = Pair(meter=purse)
+        pair.relay.clientReceived(b"01")
+        pair.relay.clientReceived(b"23")
+        pair.flush()
+        self.assertEqual((pair.target.received, len(purse.waiting)), (b"0", 1))
+        purse.add(3)
+        pair.flush()
+        self.assertEqual(pair.target.received, b"0123")
+
+    def test_finBehind(self) -> None:
+        """
+        A FIN that has been heard of passes behind what is held.
+        """
+        purse = Purse(1)
+        pair = Pair(meter=purse)
+        pair.relay.clientReceived(b"0123")
+        pair.relay.clientFinished()
+        pair.flush()
+        self.assertEqual((pair.target.received, pair.target.finished), (b"0", False))
+        purse.add(3)
+        pair.flush()
+        self.assertEqual((pair.target.received, pair.target.finished), (b"0123", True))
+        pair.target.finish()
+        pair.flush()
+        self.assertEqual(pair.reasons, ["both sides finished"])
+
+    def test_blockedMeanwhile(self) -> None:
+        """
+        A peer that does not read brakes as it always does, whatever is allowed.
+        """
+        purse = Purse(200_000)
+        pair = Pair(meter=purse)
+        data = bytes(range(250)) * 4000
+        pair.target.pause()
+        pair.client.send(data)
+        pair.flush()
+        self.assertLessEqual(pair.held(), 2 * 65536)
+        purse.add(10_000_000)
+        pair.flush()
+        self.assertLessEqual(pair.held(), 2 * 65536)
+        pair.target.resume()
+        pair.flush()
+        self.assertEqual(pair.target.received, data)
+
+    def test_calledWhileBlocked(self) -> None:
+        """
+        If more is allowed while the peer does not read, what is held waits for the peer.
+        """
+        purse = Purse(100_000)
+        pair = Pair(meter=purse, capacity=50_000)
+        pair.target.pause()
+        pair.relay.clientReceived(b"x" * 150_000)
+        pair.flush()
+        self.assertEqual((purse.left, len(purse.waiting)), (0, 1))
+        purse.add(60_000)
+        self.assertEqual((purse.left, len(purse.waiting)), (60_000, 0))
+        pair.target.resume()
+        pair.flush()
+        self.assertEqual((len(pair.target.received), purse.left), (150_000, 10_000))
+
+    def test_drainedWhileWaiting(self) -> None:
+        """
+        If the peer reads again before more is allowed, what is held waits for the meter.
+        """
+        purse = Purse(100_000)
+        pair = Pair(meter=purse, capacity=50_000)
+        pair.target.pause()
+        pair.relay.clientReceived(b"x" * 150_000)
+        pair.target.resume()
+        pair.flush()
+        self.assertEqual((len(pair.target.received), len(purse.waiting)), (100_000, 1))
+        self.assertFalse(pair.near.server.reading)
+        purse.add(50_000)
+        pair.flush()
+        self.assertEqual(len(pair.target.received), 150_000)
+        self.assertTrue(pair.near.server.reading)
+
+    def test_sourceGone(self) -> None:
+        """
+        If a connection has ended regularly, what it has sent passes at once, and is accounted for;
+        its peer is closed behind it.
+        """
+        purse = Purse(1)
+        pair = Pair(meter=purse)
+        pair.relay.clientReceived(b"0123")
+        pair.relay.clientLost(Failure(ConnectionDone()))
+        pair.flush()
+        self.assertEqual((pair.target.received, purse.left), (b"0123", -3))
+        self.assertEqual(pair.reasons, ["client closed"])
+        purse.add(10)
+        pair.flush()
+        self.assertEqual(purse.left, 7)
+
+    def test_sourceReset(self) -> None:
+        """
+        What is held of a connection that was reset does not pass, nor does it count.
+        """
+        purse = Purse(1)
+        pair = Pair(meter=purse)
+        pair.relay.clientReceived(b"0123")
+        pair.relay.clientFinished()
+        pair.flush()
+        pair.relay.clientLost(Failure(ConnectionLost()))
+        purse.add(10)
+        pair.flush()
+        self.assertEqual((pair.target.received, purse.left), (b"0", 10))
+        self.assertEqual(kindOf(pair.target), ConnectionLost)
+
+    def test_limitedLater(self) -> None:
+        """
+        A relay without a limit can be given one while it runs.
+        """
+        pair = Pair()
+        pair.client.send(b"01")
+        pair.flush()
+        purse = Purse(1)
+        pair.relay.meter = purse
+        self.assertIs(pair.relay.meter, purse)
+        pair.client.send(b"23")
+        pair.flush()
+        self.assertEqual((pair.target.received, purse.left), (b"012", 0))
+
+    def test_freedLater(self) -> None:
+        """
+        A limit can be taken away while a relay waits for it: once the meter calls, everything
+        passes, in order.
+        """
+        purse = Purse(1)
+        pair = Pair(meter=purse)
+        pair.client.send(b"01")
+        pair.flush()
+        pair.relay.meter = None
+        pair.relay.clientReceived(b"23")
+        pair.flush()
+        self.assertEqual(pair.target.received, b"0")
+        purse.add(0)
+        pair.flush()
+        self.assertEqual(pair.target.received, b"0123")
+        self.assertTrue(pair.near.server.reading)
+
+    def test_freedAndGone(self) -> None:
+        """
+        If the limit has been taken away, what is held of a connection that has ended counts no
+        more.
+        """
+        purse = Purse()
+        pair = Pair(meter=purse)
+        pair.relay.clientReceived(b"01")
+        pair.relay.meter = None
+        pair.relay.clientLost(Failure(ConnectionDone()))
+        pair.flush()
+        self.assertEqual((pair.target.received, purse.left), (b"01", 0))
+
+    def test_afterTheEnd(self) -> None:
+        """
+        A relay that is over keeps no meter.
+        """
+        pair = Pair(meter=Purse())
+        pair.relay.abort("because")
+        pair.relay.meter = Purse()
+        self.assertIs(pair.relay.meter, None)
+
+
 class LimitTests(SynchronousTestCase):
     """
     Tests for relays in which nothing moves.
@@ -554,21 +820,23 @@ class ScheduleTests(SynchronousTestCase):
     Tests for whatever order things happen in.
     """
 
-    @settings(reproducible, max_examples=200)
+    @settings(reproducible, max_examples=300)
     @given(
         st.lists(actions, max_size=40),
         st.integers(1, 3000),
         st.integers(1, 3000),
+        st.none() | st.integers(0, 1000),
     )
     def test_nothingIsLostOrDoubled(
-        self, schedule: list[tuple[str, int]], capacity: int, readSize: int
+        self, schedule: list[tuple[str, int]], capacity: int, readSize: int, purse: int | None
     ) -> None:
         """
         In any order of sending, finishing, pausing and reading, with any sizes of buffers and
-        reads, each side gets exactly what the other has sent, in order, then FIN
-        (R-1928-49, R-1928-51).
+        reads, with a limit or without, each side gets exactly what the other has sent, in order,
+        then FIN (R-1928-49, R-1928-51).  No more passes than is allowed.
         """
-        pair = Pair(capacity=capacity, readSize=readSize)
+        meter = None if purse is None else Purse(purse)
+        pair = Pair(capacity=capacity, readSize=readSize, meter=meter)
         pair.near.server.bufferSize = pair.far.client.bufferSize = 2000
         sent = {"client": b"", "target": b""}
         finished: set[str] = set()
@@ -591,12 +859,20 @@ class ScheduleTests(SynchronousTestCase):
                 peers[who].pause()
             elif what == "resumes" and not peers[who].finished:
                 peers[who].resume()
+            elif what == "allows" and meter is not None:
+                meter.add(number)
             self.assertLessEqual(pair.held(), 2 * (2000 + readSize))
+            self.assertTrue(meter is None or meter.left >= 0)
         for peer in peers.values():
             if not peer.finished:
                 peer.resume()
             peer.finish()
         pair.flush()
+        for _ in range(1000):
+            if meter is None or not meter.waiting:
+                break
+            meter.add(1000)
+            pair.flush()
         self.assertEqual(pair.target.received, sent["client"])
         self.assertEqual(pair.client.received, sent["target"])
         self.assertTrue(pair.client.finished and pair.target.finished)

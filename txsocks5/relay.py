@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from twisted.python.failure import Failure
 
+from .bandwidth import Meter
 from .config import Timeouts
 from .interfaces import IRelayTap
 from .stream import Fate, Stream, TargetProtocol, endedWell
@@ -21,11 +22,13 @@ class Flow:
     """
     One direction of a relay: what one stream receives goes to the other.  At most one
     read's worth of it is held here, since the source is not read while the sink is
-    blocked.
+    blocked, or the meter allows nothing.
 
     @ivar octets: how many octets have been passed on.
 
-    @ivar done: the source has sent its last octet.
+    @ivar done: the source has sent its last octet, and it has been passed on.
+
+    @ivar meter: how much may be passed on; L{None} for all.
     """
 
     def __init__(
@@ -33,20 +36,31 @@ class Flow:
         source: Stream,
         sink: Stream,
         paused: Callable[[], None],
+        ended: Callable[[], None],
         watch: Callable[[bytes], None] | None,
+        meter: Meter | None,
     ) -> None:
         """
         @param paused: called when the source is no longer read.
+
+        @param ended: called when L{done} has become true.
 
         @param watch: called with all data.
         """
         self.octets = 0
         self.done = False
+        self.meter = meter
         self._source = source
         self._sink = sink
         self._paused = paused
+        self._ended = ended
         self._watch = watch
-        sink.drained = source.resumeReading
+        # What the meter has not allowed yet, whether the source has finished behind it, and
+        # whether the meter is to call.
+        self._held = b""
+        self._finishing = False
+        self._waiting = False
+        sink.drained = self._goOn
         if sink.blocked:
             self._pause()
 
@@ -54,6 +68,10 @@ class Flow:
         """
         The source has received C{data}.
         """
+        if self.meter is not None or self._held:
+            data = self._measured(data)
+            if not data:
+                return
         self.octets += len(data)
         if self._watch is not None:
             self._watch(data)
@@ -61,9 +79,55 @@ class Flow:
         if self._sink.blocked:
             self._pause()
 
+    def _measured(self, data: bytes) -> bytes:
+        """
+        Keep back what may not be passed on now.
+
+        @return: what may.
+        """
+        if self._held:
+            # Of the same read as what is held, in pieces: TLS has records.
+            self._held += data
+            return b""
+        assert self.meter is not None
+        allowed = self.meter.allowance()
+        if allowed < len(data):
+            self._held = data[allowed:]
+            data = data[:allowed]
+            self._pause()
+            self._waiting = True
+            self.meter.wait(self._allowed)
+        if data:
+            self.meter.spent(len(data))
+        return data
+
+    def _allowed(self) -> None:
+        """
+        The meter has called.
+        """
+        self._waiting = False
+        if not self._sink.blocked:
+            self._goOn()
+
+    def _goOn(self) -> None:
+        """
+        Nothing stands against passing on what is held, and then reading on; but perhaps the meter.
+        """
+        if self._waiting:
+            return
+        if self._held:
+            held, self._held = self._held, b""
+            self.received(held)
+            if self._held or self._sink.blocked:
+                return
+        if self._finishing:
+            self._finish()
+        else:
+            self._source.resumeReading()
+
     def _pause(self) -> None:
         """
-        Read no more until the sink has taken what it has.
+        Read no more until what is held has gone.
         """
         self._source.pauseReading()
         self._paused()
@@ -72,8 +136,40 @@ class Flow:
         """
         The source has received FIN: the sink gets one behind the data.
         """
+        if self._held:
+            self._finishing = True
+        else:
+            self._finish()
+
+    def _finish(self) -> None:
+        """
+        Everything has been passed on.
+        """
         self.done = True
+        self._finishing = False
         self._sink.finish()
+        self._ended()
+
+    def flush(self) -> None:
+        """
+        The source is gone, regularly: pass on what is held, whatever the meter says; it is at most
+        one read's worth, and the meter is told.
+        """
+        held, self._held = self._held, b""
+        if held:
+            if self.meter is not None:
+                self.meter.spent(len(held))
+            meter, self.meter = self.meter, None
+            self.received(held)
+            self.meter = meter
+
+    def stop(self) -> None:
+        """
+        Nothing more is to be passed on.
+        """
+        self._held = b""
+        self._finishing = False
+        self.meter = None
 
 
 class CopyingRelay:
@@ -95,6 +191,7 @@ class CopyingRelay:
         ended: Callable[[str], None],
         tap: IRelayTap | None = None,
         peer: Address | None = None,
+        meter: Meter | None = None,
     ) -> None:
         """
         @param client: the client's stream; its owner calls L{clientReceived},
@@ -110,6 +207,8 @@ class CopyingRelay:
         @param tap: sees the data.
 
         @param peer: what C{tap} is told as the target's address.
+
+        @param meter: see L{meter}.
         """
         self._client = client
         self._target = target.stream
@@ -119,11 +218,26 @@ class CopyingRelay:
         self._idler = Idler(sweep.now())
         # The streams that are still open below us.
         self._open = {client, target.stream}
-        self._outward = Flow(client, self._target, self._watchTime, _watch(tap, True, peer))
-        self._homeward = Flow(self._target, client, self._watchTime, _watch(tap, False, peer))
+        both = (self._watchTime, self._oneFinished)
+        outward, homeward = _watch(tap, True, peer), _watch(tap, False, peer)
+        self._outward = Flow(client, self._target, *both, outward, meter)
+        self._homeward = Flow(self._target, client, *both, homeward, meter)
         if timeouts.idle:
             self._watchTime()
         target.listen(self)
+
+    @property
+    def meter(self) -> Meter | None:
+        """
+        How much may be relayed; L{None} for all.  Another one can be set at any time, and holds
+        from then on; the one before is expected to call whoever waits for it.
+        """
+        return self._outward.meter
+
+    @meter.setter
+    def meter(self, meter: Meter | None) -> None:
+        if self._ended is not None:
+            self._outward.meter = self._homeward.meter = meter
 
     @property
     def fromClient(self) -> int:
@@ -150,13 +264,12 @@ class CopyingRelay:
         The target has sent FIN.
         """
         self._homeward.finished()
-        self._oneFinished()
 
     def lost(self, reason: Failure) -> None:
         """
         The target's connection is gone.
         """
-        self._sideLost(self._target, self._client, reason, "target")
+        self._sideLost(self._target, self._client, self._homeward, reason, "target")
 
     def clientReceived(self, data: bytes) -> None:
         """
@@ -169,13 +282,12 @@ class CopyingRelay:
         The client has sent FIN.
         """
         self._outward.finished()
-        self._oneFinished()
 
     def clientLost(self, reason: Failure) -> None:
         """
         The client's connection is gone.
         """
-        self._sideLost(self._client, self._target, reason, "client")
+        self._sideLost(self._client, self._target, self._outward, reason, "client")
 
     def abort(self, reason: str) -> None:
         """
@@ -197,13 +309,18 @@ class CopyingRelay:
         else:
             self._watchTime()
 
-    def _sideLost(self, side: Stream, other: Stream, reason: Failure, name: str) -> None:
+    def _sideLost(
+        self, side: Stream, other: Stream, flow: Flow, reason: Failure, name: str
+    ) -> None:
         """
         One connection is gone: so that a truncation stays visible, the other is reset
         unless this was a regular end.
+
+        @param flow: what C{side} has sent.
         """
         self._open.discard(side)
         if endedWell(reason):
+            flow.flush()
             self._end(f"{name} closed")
             other.close()
         else:
@@ -220,6 +337,8 @@ class CopyingRelay:
         ended, self._ended = self._ended, None
         if ended is not None:
             self._watchTime()
+            self._outward.stop()
+            self._homeward.stop()
             ended(reason)
 
     def _watchTime(self) -> None:
