@@ -12,7 +12,6 @@ import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsocks5.auth import Anonymous
 from txsocks5.errors import ProtocolError
 from txsocks5.interfaces import Accepted, IAuthenticator, Identity, Refused
 from txsocks5.session import Hinge, OutOfOrder, Session, SessionMachine, State
