@@ -22,12 +22,13 @@ LAYERS = (
     ("wire._addresses",),
     ("wire._datagram", "wire._gssapi", "wire._password", "wire._socks"),
     ("wire", "turnstile"),
+    ("networks",),
     # The borders, the settings, the machine's addresses.
     ("config._network", "config._values"),
-    ("config._rules",),
+    ("config._patterns", "config._rules"),
     ("config._configuration",),
     ("config",),
-    ("exposure", "interfaces", "local", "networks"),
+    ("exposure", "interfaces", "local"),
     # Single rooms: none of them knows of a session.
     ("encapsulation", "policy", "throttle", "wrapped"),
     ("stream",),

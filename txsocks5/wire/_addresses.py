@@ -66,7 +66,8 @@ def _literal(text: str) -> IPAddress | None:
     """
     try:
         if ":" not in text:
-            return IPv4Address(text)
+            # Most are names, and errors are slow.
+            return IPv4Address(text) if text[-1:].isdigit() else None
         if "%" in text:
             return None
         if text.startswith("[") and text.endswith("]"):
