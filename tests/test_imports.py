@@ -17,11 +17,11 @@ PACKAGE = Path(txsocks5.__file__).resolve().parent
 #: The modules, from the bottom to the top.  Each may import those of the lines before its own.
 LAYERS = (
     # What can go wrong, what is logged, and what knows nothing of SOCKS.
-    ("bandwidth", "errors", "events", "reassembly", "sweep"),
+    ("bandwidth", "errors", "events", "hashes", "reassembly", "sweep"),
     # Octets and values.
     ("wire._addresses",),
     ("wire._datagram", "wire._gssapi", "wire._password", "wire._socks"),
-    ("wire", "turnstile"),
+    ("wire", "passwordfile", "turnstile"),
     ("networks",),
     # The borders, the settings, the machine's addresses.
     ("config._network", "config._values"),
@@ -30,7 +30,7 @@ LAYERS = (
     ("config",),
     ("exposure", "interfaces", "local"),
     # Single rooms: none of them knows of a session.
-    ("encapsulation", "policy", "throttle", "wrapped"),
+    ("encapsulation", "passwd", "policy", "throttle", "wrapped"),
     ("stream",),
     ("auth", "initiator", "linger", "outgoing", "relay"),
     ("bind", "destinations"),
@@ -42,8 +42,8 @@ LAYERS = (
     ("service",),
     # The public names, the fakes for those who use them, and the command line.
     ("__init__",),
-    ("tap", "testing._transport"),
-    ("testing._connection", "testing._private", "testing._recorded"),
+    ("commandline", "tap", "testing._transport"),
+    ("__main__", "testing._connection", "testing._private", "testing._recorded"),
     ("testing._ports", "testing._scripted"),
     ("testing._reactor",),
     ("testing",),
