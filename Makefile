@@ -112,6 +112,16 @@ test-wheel: dist clients ## run the tests against the built wheel
 fuzz: $(VENV)/.installed-test ## feed the readers of the wire format with rubbish for a while
 	$(BIN)/python -m tests.fuzz_wire $(ARGS)
 
+# -- benchmarks
+
+.PHONY: benchmark
+benchmark: $(VENV)/.installed peers ## measure txsocks5 beside other servers (ARGS="--help" for options)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: peers
+peers: ## install the servers that the benchmarks measure beside txsocks5
+	@tools/install-peers "$(PYTHON)" .venv-peers
+
 # -- checks
 
 .PHONY: lint

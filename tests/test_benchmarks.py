@@ -1,0 +1,485 @@
+"""
+The benchmarks: that the load generator does what it says, and that the sums are right.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import ClassVar
+
+from attrs import frozen
+from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from benchmarks import processes
+from benchmarks.disciplines import CONNECT, DISCIPLINES, Figure
+from benchmarks.load import Load, LoadError, Outcome, Target, Value, build, parseOutcome
+from benchmarks.peers import Peer, Place
+from benchmarks.report import asRST, asText
+from benchmarks.results import Entrant, Results, Sample, rotated
+from benchmarks.rounds import Run, placeFor, unusedPort
+from benchmarks.servers import Server, ServerError, started
+from txsocks5 import Anonymous, DefaultPolicy, PasswordAuthenticator, SOCKS5Factory
+
+#: Built once for all tests.
+FOLDER = TemporaryDirectory(prefix="txsocks5-test-benchmarks-")
+
+
+def load(patience: float = 5) -> Load:
+    """
+    The load generator.
+    """
+    return Load(build(Path(FOLDER.name)), patience=patience)
+
+
+class BuildTests(SynchronousTestCase):
+    """
+    Tests for L{build}.
+    """
+
+    def folder(self) -> Path:
+        """
+        A new folder.
+        """
+        path = Path(self.mktemp())
+        path.mkdir(parents=True)
+        return path
+
+    def test_once(self) -> None:
+        """
+        The program is built when its sources have changed, and only then.
+        """
+        sources, folder = self.folder(), self.folder()
+        unit = sources / "main.c"
+        unit.write_text("int main(void) { return 0; }\n")
+        program = build(folder, sources)
+        first = program.stat().st_mtime_ns
+        self.assertEqual(build(folder, sources).stat().st_mtime_ns, first)
+        os.utime(unit, ns=(first + 10**9, first + 10**9))
+        self.assertNotEqual(build(folder, sources).stat().st_mtime_ns, first)
+
+    def test_wrong(self) -> None:
+        """
+        What the compiler dislikes is told, and nothing is left.
+        """
+        sources, folder = self.folder(), self.folder()
+        (sources / "main.c").write_text("int main(void) { return none; }\n")
+        self.assertIn("none", str(self.assertRaises(LoadError, build, folder, sources)))
+        self.assertEqual(list(folder.iterdir()), [])
+
+    def test_noCompiler(self) -> None:
+        """
+        A missing compiler is named.
+        """
+        error = self.assertRaises(LoadError, build, self.folder(), compiler="no-such-compiler")
+        self.assertIn("no-such-compiler", str(error))
+
+
+class OutcomeTests(SynchronousTestCase):
+    """
+    Tests for what the load generator says.
+    """
+
+    def test_read(self) -> None:
+        """
+        Its figures and its failures are told apart.
+        """
+        outcome = parseOutcome('{"rate": 3.5, "failures": {"closed": 2}}\n')
+        self.assertEqual(outcome, Outcome({"rate": 3.5}, {"closed": 2}))
+
+    def test_rubbish(self) -> None:
+        """
+        Anything else is an error.
+        """
+        for line in ("", "{", "{}"):
+            self.assertRaises(LoadError, parseOutcome, line)
+
+
+class LoadTests(TestCase):
+    """
+    Tests for the load generator, against a server in this process.
+    """
+
+    timeout = 60
+
+    def serve(self, factory: SOCKS5Factory | None = None) -> int:
+        """
+        Start a server.
+
+        @return: its port.
+        """
+        made = factory or SOCKS5Factory(
+            reactor, authenticators=[Anonymous()], policy=DefaultPolicy(local=True)
+        )
+        port: IListeningPort = reactor.listenTCP(0, made, interface="127.0.0.1")  # type: ignore[attr-defined]
+        self.addCleanup(made.stopSessions)
+        self.addCleanup(port.stopListening)
+        number: int = port.getHost().port
+        return number
+
+    def put(self, discipline: str, port: int, **options: Value) -> Deferred[Outcome]:
+        """
+        Put a load on a server for a moment.
+        """
+        given: dict[str, Value] = {"seconds": 0.05, "count": 4, **options}
+        target = Target("127.0.0.1", unusedPort(), "localhost")
+        return deferToThread(load().run, discipline, ("127.0.0.1", port), target, **given)
+
+    @inlineCallbacks
+    def works(self, counted: str, discipline: str, **options: Value) -> Deferred[None]:
+        """
+        A discipline gets something done, and nothing fails.
+        """
+        outcome = yield self.put(discipline, self.serve(), **options)
+        self.assertEqual(outcome.failures, {})
+        self.assertGreater(outcome.values[counted], 0)
+
+    def test_sessions(self) -> Deferred[None]:
+        """
+        Sessions by number.
+        """
+        return self.works("sessions", "sessions")
+
+    def test_sessionsByName(self) -> Deferred[None]:
+        """
+        Sessions by name.
+        """
+        return self.works("sessions", "sessions", name="localhost")
+
+    def test_exchanges(self) -> Deferred[None]:
+        """
+        Messages and their echoes.
+        """
+        return self.works("exchanges", "exchanges")
+
+    def test_exchangesBeside(self) -> Deferred[None]:
+        """
+        The same beside sessions that do nothing.
+        """
+        return self.works("idle", "exchanges", beside=100)
+
+    def test_bulkDown(self) -> Deferred[None]:
+        """
+        Streams to the clients, compared octet by octet.
+        """
+        return self.works("octets", "bulk", verify=True)
+
+    def test_bulkUp(self) -> Deferred[None]:
+        """
+        Streams to the targets, compared octet by octet.
+        """
+        return self.works("octets", "bulk", up=True, verify=True)
+
+    def test_datagrams(self) -> Deferred[None]:
+        """
+        Datagrams, one by one.
+        """
+        return self.works("datagrams", "datagrams")
+
+    def test_datagramsInPieces(self) -> Deferred[None]:
+        """
+        Datagrams that the kernel cuts and joins.
+        """
+        return self.works("datagrams", "datagrams", segments=True, size=1200)
+
+    @inlineCallbacks
+    def test_password(self) -> Deferred[None]:
+        """
+        Sessions of a user are done with the right password; with a wrong one none is, and each that
+        is refused is counted.
+        """
+        users = InMemoryUsernamePasswordDatabaseDontUse(alice=b"secret")
+        factory = SOCKS5Factory(
+            reactor,
+            authenticators=[PasswordAuthenticator(reactor, [users])],
+            policy=DefaultPolicy(local=True),
+        )
+        port = self.serve(factory)
+        right = yield self.put("sessions", port, user="alice", password="secret")
+        self.assertEqual(right.failures, {})
+        self.assertGreater(right.values["sessions"], 0)
+        wrong = yield self.put("sessions", port, user="alice", password="other", count=1)
+        self.assertEqual(wrong.values["sessions"], 0)
+        self.assertEqual(
+            list(wrong.failures), ["waiting for the password's answer: password refused"]
+        )
+
+    @inlineCallbacks
+    def test_plain(self) -> Deferred[None]:
+        """
+        Without SOCKS the load generator talks to its own targets.
+        """
+        target = Target("127.0.0.1", unusedPort(), "localhost")
+        outcome = yield deferToThread(
+            load().run, "sessions", ("127.0.0.1", target.port), target, plain=True, seconds=0.05
+        )
+        self.assertEqual(outcome.failures, {})
+        self.assertGreater(outcome.values["sessions"], 0)
+
+    @inlineCallbacks
+    def test_nobody(self) -> Deferred[None]:
+        """
+        Where nobody listens every session fails, and says why.
+        """
+        outcome = yield self.put("sessions", unusedPort(), count=1)
+        self.assertEqual(outcome.values["sessions"], 0)
+        self.assertEqual(list(outcome.failures), ["connecting: ECONNREFUSED"])
+
+    @inlineCallbacks
+    def test_wrongCall(self) -> Deferred[None]:
+        """
+        A load generator that ends without a word is an error.
+        """
+        failure = yield self.assertFailure(self.put("nonsense", 1), LoadError)
+        self.assertEqual(str(failure), "there is no discipline nonsense")
+
+
+@frozen
+class Script(Peer):
+    """
+    A server that is a few lines of Python.
+
+    @ivar text: they, to be formatted with its place.
+    """
+
+    text: str = "import socket\nwith socket.create_server(('127.0.0.1', {port})): input()"
+
+    def missing(self) -> str | None:
+        """
+        It is always there.
+        """
+        return None
+
+    def version(self) -> str:
+        """
+        It has none.
+        """
+        return ""
+
+    def command(self, place: Place) -> list[str]:
+        """
+        Run the lines.
+        """
+        return [sys.executable, "-c", self.text.format(port=place.port)]
+
+    def environment(self) -> Mapping[str, str]:
+        """
+        Nothing more.
+        """
+        return {}
+
+
+#: Waits until it is ended.
+LISTENS = """\
+import os, signal, socket
+listener = socket.create_server(('127.0.0.1', {port}))
+if os.fork() == 0:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+while True:
+    signal.pause()
+"""
+
+
+class ServerTests(SynchronousTestCase):
+    """
+    Tests for starting servers.
+    """
+
+    def place(self) -> Place:
+        """
+        Somewhere to start one.
+        """
+        return placeFor(0, Path(self.mktemp()).absolute())
+
+    def test_started(self) -> None:
+        """
+        A server runs while it is needed, and its children do not live longer.
+        """
+        with started(Script("script", "", text=LISTENS), self.place()) as server:
+            assert server.pid is not None
+            self.assertEqual(len(processes.family(server.pid)), 2)
+            self.assertGreater(server.memory(), 1000)
+            self.assertGreater(server.descriptors(), 2)
+            self.assertGreaterEqual(server.cpuSeconds(), 0)
+            self.assertEqual(server.address, ("127.0.0.1", server.place.port))
+        self.assertEqual([p.pid for p in processes.family(server.pid)], [])
+
+    def test_doesNotStart(self) -> None:
+        """
+        A server that ends at once is an error, with its last words.
+        """
+        script = Script("script", "", text="raise SystemExit('no reason')")
+        with self.assertRaises(ServerError) as caught, started(script, self.place()):
+            pass
+        self.assertIn("no reason", str(caught.exception))
+
+    def test_parseStatus(self) -> None:
+        """
+        A process's name can hold anything, and its times are in ticks.
+        """
+        fields = ["S", "7", "8", "9", *"0" * 7, "100", "50", "20", "30", *"0" * 35]
+        status = processes.parseStatus("12 (a ) (b) " + " ".join(fields))
+        ticks = 200 / os.sysconf("SC_CLK_TCK")
+        self.assertEqual(status, processes.Status(12, 7, 9, False, ticks))
+
+    def test_tcpMemory(self) -> None:
+        """
+        The kernel says how much its sockets hold.
+        """
+        self.assertGreaterEqual(processes.tcpMemory(), 0)
+
+
+def samples(server: str, *rates: float) -> list[Sample]:
+    """
+    One sample for each round.
+    """
+    return [
+        Sample("connect", "64 at a time", server, number, {"rate": rate})
+        for number, rate in enumerate(rates, 1)
+    ]
+
+
+class ResultsTests(SynchronousTestCase):
+    """
+    Tests for the sums, and for the tables.
+    """
+
+    where: ClassVar = ("connect", "64 at a time")
+
+    def results(self) -> Results:
+        """
+        A run of three servers, one of which was missing and one of which failed once.
+        """
+        broken = Sample(*self.where, "beta", 4, {}, {"closed": 3})
+        return Results(
+            {"Date": "2001-02-03"},
+            (
+                Entrant("alpha", "Python", "1"),
+                Entrant("beta", "C", "2"),
+                Entrant("gamma", "Go", "", "not installed"),
+            ),
+            (*samples("alpha", 100, 200, 400), *samples("beta", 300, 400, 400), broken),
+        )
+
+    def test_median(self) -> None:
+        """
+        A figure is the median of the rounds.
+        """
+        self.assertEqual(self.results().median(*self.where, "alpha", "rate"), 200)
+        self.assertIsNone(self.results().median(*self.where, "gamma", "rate"))
+
+    def test_ratio(self) -> None:
+        """
+        A ratio is the median of the ratios within each round.
+        """
+        self.assertEqual(self.results().ratio(*self.where, "beta", "rate"), 2)
+        self.assertIsNone(self.results().ratio(*self.where, "gamma", "rate"))
+
+    def test_ratioToNothing(self) -> None:
+        """
+        Where the first server has done nothing there is no ratio.
+        """
+        results = Results({}, (Entrant("a", "", ""),), (*samples("a", 0), *samples("b", 3)))
+        self.assertIsNone(results.ratio(*self.where, "b", "rate"))
+
+    def test_kept(self) -> None:
+        """
+        What is written can be read again.
+        """
+        results = self.results()
+        self.assertEqual(Results.load(results.dump()), results)
+
+    def test_text(self) -> None:
+        """
+        The report names every server, what is missing, and what has failed.
+        """
+        report = asText(self.results(), [CONNECT])
+        for expected in (
+            "Date: 2001-02-03",
+            "gamma: MISSING: not installed",
+            "400 (2.00) [!]",
+            "[!] beta, 64 at a time: 3 x closed",
+        ):
+            self.assertIn(expected, report)
+        rows = [line.split() for line in report.splitlines()]
+        self.assertIn(["gamma", "missing", "missing"], rows)
+        self.assertIn(["alpha", "200", "\N{EN DASH}"], rows)
+
+    def test_rst(self) -> None:
+        """
+        The documentation gets the same.
+        """
+        report = asRST(self.results(), [CONNECT])
+        for expected in (
+            ":Date: 2001-02-03",
+            "     - missing: not installed",
+            "     - 400 (2.00) [!]",
+            "- beta, 64 at a time: 3 x closed",
+        ):
+            self.assertIn(expected, report)
+
+    def test_rotated(self) -> None:
+        """
+        Each server comes first in its turn.
+        """
+        self.assertEqual(rotated("abc", 1), ["b", "c", "a"])
+        self.assertEqual(rotated("abc", 5), ["c", "a", "b"])
+        self.assertEqual(rotated("", 1), [])
+
+    def test_names(self) -> None:
+        """
+        Names are unique, and no figure is told twice.
+        """
+        names = [discipline.name for discipline in DISCIPLINES]
+        self.assertEqual(len(set(names)), len(names))
+        for discipline in DISCIPLINES:
+            trials = [trial.name for trial in discipline.trials]
+            self.assertEqual(len(set(trials)), len(trials))
+            for trial in discipline.trials:
+                keys = [figure.key for figure in trial.figures]
+                self.assertEqual(len(set(keys)), len(keys))
+
+
+class RunTests(SynchronousTestCase):
+    """
+    Tests for a run.
+    """
+
+    def test_interleaved(self) -> None:
+        """
+        All servers are measured in each round, in an order that turns; what cannot start is told.
+        """
+        order = []
+
+        def measure(server: Server, load: Load, seconds: float) -> Outcome:
+            if seconds == 3:
+                order.append(server.peer.name)
+            return Outcome({"rate": 1.0}, {})
+
+        trial = CONNECT.trials[0]
+        trial = type(trial)("trial", measure, (Figure("rate", "things/s"),))
+        discipline = type(CONNECT)("discipline", "", "", (trial,))
+        told: list[str] = []
+        folder = Path(self.mktemp()).absolute()
+        run = Run(Load(Path("load")), folder, frozenset(), 2, 3, told.append)
+        peers = [
+            Script("one", "", text=LISTENS),
+            Script("none", "", text="raise SystemExit('no reason')"),
+            Script("two", "", text=LISTENS),
+        ]
+        found = run.discipline(discipline, peers)
+        self.assertEqual(order, ["two", "one", "one", "two"])
+        (failed,) = [sample for sample in found if sample.failures]
+        self.assertEqual((failed.server, failed.values), ("none", {}))
+        self.assertIn("no reason", str(failed.failures))
+        self.assertEqual(len(found), 5)
+        self.assertEqual(len(told), 4)
+        self.assertIn("1 things/s", told[0])
