@@ -6,10 +6,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import pairwise
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet import address as twistedAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.protocol import DatagramProtocol
@@ -17,14 +21,15 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from txsocks5 import local
+from txsocks5 import associate, local
 from txsocks5.associate import Association, Associations
 from txsocks5.config import Network, Timeouts
-from txsocks5.destinations import MAX_DESTINATIONS
+from txsocks5.datagrams import Arrivals, Peer, openDatagrams
 from txsocks5.errors import Overloaded, ProtocolError
 from txsocks5.interfaces import Identity, Question, Verdict
 from txsocks5.outgoing import Outgoing, TCPDialer
 from txsocks5.policy import DefaultPolicy
+from txsocks5.sources import MAX_SOURCES
 from txsocks5.sweep import Sweep
 from txsocks5.testing import (
     MemoryReactor,
@@ -693,15 +698,14 @@ class OutwardTests(AssociationTestCase):
 
     def test_hostsAreBounded(self) -> None:
         """
-        No more than so many hosts may answer, as many as there are destinations; the oldest is
-        forgotten first, until it is sent to again.
+        No more than so many hosts may answer; the oldest is forgotten first, until it is sent to
+        again.
         """
         self.open()
         first = int(IPv4Address("198.18.0.0"))
-        for number in range(MAX_DESTINATIONS + 10):
+        for number in range(MAX_SOURCES + 10):
             self.send(str(IPv4Address(first + number)))
-        self.assertEqual(len(self.association._addressed), MAX_DESTINATIONS)
-        for number, heard in ((0, False), (9, False), (10, True), (MAX_DESTINATIONS + 9, True)):
+        for number, heard in ((0, False), (9, False), (10, True), (MAX_SOURCES + 9, True)):
             before = len(self.inside.sent)
             self.outside[0].deliver(b"yo", (str(IPv4Address(first + number)), 53))
             self.assertEqual(len(self.inside.sent) > before, heard)
@@ -913,17 +917,6 @@ class HomewardTests(AssociationTestCase):
         socket.datagramReceived(b"yo", (OTHER, 4711))
         self.assertEqual(self.inside.sent, [])
         self.assertDropped(1)
-
-    def test_sources(self) -> None:
-        """
-        What is remembered of those who answer is bounded, however many there are.
-        """
-        self.open(udpFullCone=True)
-        self.send(DNS)
-        for port in range(1, MAX_DESTINATIONS + 11):
-            self.outside[0].deliver(b"yo", (OTHER, port))
-        self.assertEqual(len(self.inside.sent), MAX_DESTINATIONS + 10)
-        self.assertLessEqual(len(self.association._headers), MAX_DESTINATIONS)
 
     def test_empty(self) -> None:
         """
@@ -1307,6 +1300,330 @@ class EndTests(AssociationTestCase):
         self.assertOver()
 
 
+class Bundle:
+    """
+    A socket that takes several datagrams at a time, and hands over several.
+
+    @ivar interface: the address that it is bound to.
+
+    @ivar received: called with what comes.
+
+    @ivar lost: called when it breaks.
+
+    @ivar sent: for each call the datagrams and who they are for.
+
+    @ivar listening: whether it is.
+
+    @ivar refusing: decides which are not taken.
+    """
+
+    def __init__(
+        self,
+        reactor: object,
+        interface: str,
+        port: int,
+        received: Callable[[Arrivals], None],
+        lost: Callable[[Failure], None],
+    ) -> None:
+        self.interface = interface
+        self.received = received
+        self.lost = lost
+        self.sent: list[tuple[list[bytes], Peer]] = []
+        self.listening = True
+        self.refusing: Callable[[bytes], bool] = lambda data: False
+
+    def getHost(self) -> Any:
+        """
+        Where it is.
+        """
+        kind = twistedAddress.IPv6Address if ":" in self.interface else twistedAddress.IPv4Address
+        return kind("UDP", self.interface, 7000)
+
+    def send(self, datagrams: Sequence[bytes], peer: Peer) -> list[int]:
+        """
+        Send some.
+        """
+        assert self.listening and datagrams
+        refused = [at for at, data in enumerate(datagrams) if self.refusing(data)]
+        taken = [data for at, data in enumerate(datagrams) if at not in refused]
+        if taken:
+            self.sent.append((taken, peer))
+        return refused
+
+    def close(self) -> None:
+        """
+        Close it.
+        """
+        self.listening = False
+
+
+class TogetherTests(AssociationTestCase):
+    """
+    Tests for datagrams that come in one turn of the reactor.
+    """
+
+    def setUp(self) -> None:
+        """
+        Let the system hand over several of them at a time.
+        """
+        super().setUp()
+        self.sockets: list[Bundle] = []
+
+        def opened(*arguments: Any) -> Bundle:
+            self.sockets.append(Bundle(*arguments))
+            return self.sockets[-1]
+
+        self.patch(associate, "openDatagrams", opened)
+
+    def make(self, protection: PrivateProtection | None = None, **options: Any) -> Association:
+        """
+        Open an association, and forget those before it.
+        """
+        self.sockets.clear()
+        self.association = self.server(**options).open(
+            QUESTION,
+            address(CLIENT[0], 0),
+            [ip_address(REACHED)],
+            self.ends.append,
+            protection,
+            self.traffic.began(QUESTION) if self.traffic.looking else None,
+        )
+        self.inside: Any = self.sockets[0]
+        return self.association
+
+    def begin(self) -> Association:
+        """
+        Open one at whose traffic nobody looks.
+        """
+        self.traffic.looking = False
+        return self.make()
+
+    def come(self, *said: bytes, source: Peer = CLIENT) -> None:
+        """
+        The client's datagrams come, all in one turn.
+        """
+        self.sockets[0].received([(data, source) for data in said])
+
+    def answer(self, *answers: tuple[bytes, Peer], version: int = 4) -> None:
+        """
+        The world's datagrams come, all in one turn.
+        """
+        socket: Any = self.association._sockets[version]
+        socket.received(list(answers))
+
+    @property
+    def gone(self) -> list[tuple[list[bytes], Peer]]:
+        """
+        What has gone into the world.
+        """
+        return [call for socket in self.sockets[1:] for call in socket.sent]
+
+    def test_oneDestination(self) -> None:
+        """
+        Those that go to one destination leave together, whatever their sizes.
+        """
+        self.begin()
+        self.come(*[datagram(DNS, payload) for payload in (b"1", b"", b"333", b"4")])
+        self.assertEqual(self.gone, [([b"1", b"", b"333", b"4"], (DNS, 53))])
+        self.assertEqual(self.association.fromClient, 5)
+        self.assertDropped(0)
+
+    def test_order(self) -> None:
+        """
+        Those to others in between leave in between; what is no datagram of the client is in
+        nobody's way.
+        """
+        self.begin()
+        self.come(
+            datagram(DNS, b"1"),
+            datagram(DNS, b"2"),
+            datagram(OTHER, b"3"),
+            datagram(DNS, b"4", port=54),
+            datagram(DNS, b"5"),
+            datagram(DNS, b"6"),
+        )
+        self.sockets[0].received(
+            [
+                (datagram(DNS, b"7"), CLIENT),
+                (datagram(DNS, b"no"), (CLIENT[0], 40001)),
+                (datagram(DNS, b"8"), CLIENT),
+            ]
+        )
+        self.assertEqual(
+            self.gone,
+            [
+                ([b"1", b"2"], (DNS, 53)),
+                ([b"3"], (OTHER, 53)),
+                ([b"4"], (DNS, 54)),
+                ([b"5", b"6"], (DNS, 53)),
+                ([b"7", b"8"], (DNS, 53)),
+            ],
+        )
+        self.assertDropped(1)
+
+    def test_otherHeaders(self) -> None:
+        """
+        A header is the same if all of its octets are: FRAG, RSV if that counts, and no part of
+        the payload.
+        """
+        self.begin()
+        whole = datagram(DNS, b"1")
+        self.come(whole, b"\xff" + whole[1:], datagram(DNS, b"2", 0x81), whole[:9], whole[:10])
+        self.assertEqual([payloads for payloads, _ in self.gone], [[b"1"], [b"1"], [b"2"], [b""]])
+        self.assertDropped(1)
+        self.policy.addresses[OTHER] = Verdict(False, "no")
+        self.begin()
+        self.come(*[datagram(OTHER, b"1")] * 3, datagram("no.example", b"2"))
+        self.assertEqual(self.gone, [])
+        self.assertDropped(4)
+
+    def test_names(self) -> None:
+        """
+        Those to a name leave together once it is resolved, and wait before.
+        """
+        self.begin()
+        self.resolver.hold = True
+        self.come(*[datagram("a.example", b"%d" % number) for number in range(2)])
+        self.assertEqual(self.gone, [])
+        self.resolver.release()
+        self.come(*[datagram("a.example", b"%d" % number) for number in range(2, 5)])
+        self.assertEqual(
+            [payloads for payloads, _ in self.gone], [[b"0"], [b"1"], [b"2", b"3", b"4"]]
+        )
+
+    def test_notTaken(self) -> None:
+        """
+        Those that the system does not take are tried with the next address, and lost if there is
+        none.
+        """
+        self.begin()
+        self.come(datagram("both.example", b"0"))
+        self.sockets[1].refusing = lambda data: data in (b"2", b"33")
+        said = [datagram("both.example", data) for data in (b"1", b"2", b"33", b"4")]
+        self.come(*said)
+        self.assertEqual(
+            self.gone,
+            [([b"0"], (SIX, 53)), ([b"1", b"4"], (SIX, 53)), ([b"2", b"33"], (DNS, 53))],
+        )
+        self.assertDropped(0)
+        self.sockets[2].refusing = lambda data: data == b"33"
+        self.come(*said)
+        self.assertEqual(self.association.fromClient, 1 + 5 + 3)
+        self.assertDropped(1)
+
+    def test_answers(self) -> None:
+        """
+        Answers leave together, whoever they are from, each with its header; strangers' are left
+        out.
+        """
+        self.begin()
+        self.come(datagram(DNS, b"1"), datagram(SIX, b"2"))
+        self.answer((b"a", (DNS, 53)), (b"no", (OTHER, 53)), (b"", (DNS, 54)))
+        self.answer((b"c", (SIX, 53, 0, 0)), version=6)
+        self.assertEqual(
+            self.sockets[0].sent,
+            [
+                ([datagram(DNS, b"a"), datagram(DNS, b"", port=54)], CLIENT),
+                ([datagram(SIX, b"c")], CLIENT),
+            ],
+        )
+        self.assertEqual(self.association.toClient, 2)
+        self.answer((b"no", (OTHER, 53)), (b"x" * 65500, (DNS, 53)))
+        self.assertDropped(3)
+
+    def test_answersNotTaken(self) -> None:
+        """
+        Those of which the system does not take are lost, and are no traffic.
+        """
+        self.begin()
+        self.come(datagram(DNS, b"1"))
+        self.sockets[0].refusing = lambda data: data.endswith(b"no")
+        self.answer((b"no", (DNS, 53)), (b"yes", (DNS, 53)), (b"no", (DNS, 53)))
+        self.assertEqual(self.association.toClient, 3)
+        self.assertDropped(2)
+
+    def test_protected(self) -> None:
+        """
+        R-1928-78, R-1928-82: each is opened and wrapped by itself; in between may be what cannot
+        be.
+        """
+        self.traffic.looking = False
+        mine = PrivateProtection(0x5A, server=False)
+        self.make(protection=PrivateProtection(0x5A, server=True))
+        plain = datagram(DNS, b"1")
+        self.come(mine.wrapDatagram(plain), plain, mine.wrapDatagram(datagram(DNS, b"2")))
+        self.assertEqual(self.gone, [([b"1", b"2"], (DNS, 53))])
+        self.answer((b"3", (DNS, 53)), (b"4", (DNS, 53)))
+        ((wrapped, _),) = self.sockets[0].sent
+        opened = [mine.unwrapDatagram(data) for data in wrapped]
+        self.assertEqual(opened, [datagram(DNS, b"3"), datagram(DNS, b"4")])
+        self.assertDropped(1)
+
+    def test_lookedAt(self) -> None:
+        """
+        Who looks on sees each before the next one leaves, and may end the session with it.
+        """
+        self.make()
+        self.come(*[datagram(DNS, payload) for payload in (b"1", b"2")])
+        self.answer((b"3", (DNS, 53)), (b"4", (DNS, 53)))
+        self.assertEqual([payloads for payloads, _ in self.gone], [[b"1"], [b"2"]])
+        self.assertEqual(len(self.sockets[0].sent), 2)
+        tap: Any = self.traffic.sessions[0]
+        self.assertEqual([data for _, _, data in tap.passages], [b"1", b"2", b"3", b"4"])
+        tap.passed = lambda *passage: self.association.abort("over quota")
+        self.answer((b"5", (DNS, 53)), (b"6", (DNS, 53)))
+        self.assertEqual(len(self.sockets[0].sent), 3)
+        self.make()
+        self.traffic.sessions[1].passed = tap.passed  # type: ignore[method-assign]
+        self.come(*[datagram(DNS, payload) for payload in (b"1", b"2", b"3")])
+        self.assertEqual([payloads for payloads, _ in self.gone], [[b"1"]])
+
+    def test_broken(self) -> None:
+        """
+        If one of the sockets breaks, the association is over (R-1928-74).
+        """
+        for which in range(3):
+            self.ends.clear()
+            self.begin()
+            self.come(datagram(DNS, b"1"), datagram(SIX, b"2"))
+            self.sockets[which].listening = False
+            self.sockets[which].lost(Failure(ConnectionDone("no more")))
+            self.assertEqual(self.ends, [f"datagrams: {ConnectionDone('no more')}"])
+            self.assertOver()
+            self.assertEqual([each.listening for each in self.sockets], [False] * 3)
+
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from((DNS, OTHER, SIX, "a.example", "no.example", "b.example")),
+                st.binary(max_size=2),
+                st.sampled_from((0, 0, 0, 0, 0x01, 0x82)),
+                st.sampled_from((CLIENT, CLIENT, CLIENT, (CLIENT[0], 40001))),
+            ),
+            max_size=20,
+        )
+    )
+    def test_sameAsAlone(self, said: list[tuple[str, bytes, int, Peer]]) -> None:
+        """
+        What becomes of them is what would if each had come in a turn of its own.
+        """
+        outcomes = []
+        arrived = [(datagram(*rest), source) for *rest, source in said]
+        self.policy.addresses[OTHER] = Verdict(False, "no")
+        for turns in ([arrived], [[arrival] for arrival in arrived]):
+            self.begin()
+            for turn in turns:
+                self.sockets[0].received(turn)
+            gone = {
+                each.interface: [(data, peer) for sent, peer in each.sent for data in sent]
+                for each in self.sockets
+            }
+            association = self.association
+            outcomes.append((gone, association.dropped, association.fromClient))
+            association.close()
+        self.assertEqual(outcomes[0], outcomes[1])
+
+
 class _Peer(DatagramProtocol):
     """
     One that sends back what it gets, or keeps it.
@@ -1395,4 +1712,39 @@ class RealTests(TestCase):
                 answer = Datagram.read(await received, strict=True)
                 self.assertEqual(answer, Datagram(Address(LOOPBACK, port), payload))
         self.assertEqual(association.fromClient, association.toClient)
+        self.assertEqual(association.dropped, 0)
+
+    async def test_manyAtOnce(self) -> None:
+        """
+        Datagrams that client and host send and take many at a time, where the system can do that,
+        come there and back as they were sent: in their order, the last one shorter.
+        """
+        from twisted.internet import reactor
+
+        there: Any = reactor
+        association = self.openHere(there)
+        answered: Deferred[None] = Deferred()
+        heard: list[bytes] = []
+
+        def echoed(arrived: Arrivals) -> None:
+            heard.extend(data for data, _ in arrived)
+            if len(heard) == len(said):
+                answered.callback(None)
+
+        def echo(arrived: Arrivals) -> None:
+            host.send([data for data, _ in arrived], arrived[0][1])
+
+        host = openDatagrams(there, "127.0.0.1", 0, echo, self.fail)
+        self.addCleanup(host.close)
+        client = openDatagrams(there, "127.0.0.1", 0, echoed, self.fail)
+        self.addCleanup(client.close)
+        port = host.getHost().port
+        said = [datagram("127.0.0.1", b"%04d" % n * 300, port=port) for n in range(50)]
+        said.append(datagram("127.0.0.1", b"last", port=port))
+        lost = client.send(said, ("127.0.0.1", association.bound.port))
+        self.assertEqual(list(lost), [])
+        await answered.addTimeout(30, there)
+        self.assertEqual(heard, said)
+        self.assertEqual(association.fromClient, 50 * 1200 + 4)
+        self.assertEqual(association.toClient, association.fromClient)
         self.assertEqual(association.dropped, 0)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, ip_address
 from typing import Any
 from unittest.mock import patch
@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txsocks5 import destinations
 from txsocks5.config import Network, Timeouts
-from txsocks5.destinations import MAX_DESTINATIONS, Destination, Destinations
+from txsocks5.destinations import MAX_DESTINATIONS, Destination, Destinations, Target
 from txsocks5.errors import NameNotResolved, Overloaded, ProtocolError
 from txsocks5.interfaces import Identity, Question, Verdict
 from txsocks5.outgoing import Outgoing
@@ -84,11 +84,12 @@ class DestinationsTestCase(SynchronousTestCase):
             outgoing, QUESTION, self.clock.seconds, self.send, self.drop
         )
 
-    def send(self, destination: Destination, payload: bytes) -> None:
+    def send(self, destination: Destination, payloads: Sequence[bytes]) -> None:
         """
-        A payload is sent on.
+        Payloads are sent on.
         """
-        self.sent.append((payload, [str(host) for host in destination.hosts]))
+        hosts = [str(target.host) for target in destination.targets]
+        self.sent += [(payload, hosts) for payload in payloads]
 
     def drop(self, payloads: int) -> None:
         """
@@ -127,7 +128,7 @@ class FindTests(DestinationsTestCase):
         """
         first = self.find(HERE)
         self.assertEqual(first.address, address(HERE))
-        self.assertEqual(list(first.hosts), [ip_address(HERE)])
+        self.assertEqual(first.targets, [Target(ip_address(HERE), (HERE, 53))])
         self.assertIs(self.find(HERE), first)
         question = Question(
             QUESTION.identity, QUESTION.client, Command.UDP_ASSOCIATE, address(HERE)

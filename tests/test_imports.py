@@ -31,9 +31,9 @@ LAYERS = (
     ("exposure", "interfaces", "local"),
     # Single rooms: none of them knows of a session.
     ("encapsulation", "passwd", "policy", "throttle", "wrapped"),
-    ("stream",),
+    ("datagrams", "stream"),
     ("auth", "initiator", "linger", "outgoing", "relay"),
-    ("bind", "destinations"),
+    ("bind", "destinations", "sources"),
     ("associate",),
     # The order of things, and who carries it out.
     ("session",),

@@ -125,6 +125,43 @@ class IsOwnTests(SynchronousTestCase):
             bound.assert_called_once_with((str(address), 0))
 
 
+class IsNearTests(SynchronousTestCase):
+    """
+    Tests for L{local.isNear}.
+    """
+
+    reached = (IPv4Address("203.0.113.5"), IPv6Address("2001:db8::5"))
+
+    def near(self, client: str) -> bool:
+        """
+        Ask, where one further address is ours.
+        """
+        own = ip_address("203.0.113.6")
+        with patch.object(local, "isOwn", lambda address: address == own):
+            return local.isNear(ip_address(client), self.reached)
+
+    def test_here(self) -> None:
+        """
+        A client is on this machine if it has a loopback address, one that was reached, or another
+        of ours.
+        """
+        for client in ("127.0.0.2", "::1", "203.0.113.5", "2001:db8::5", "203.0.113.6"):
+            self.assertTrue(self.near(client), client)
+
+    def test_elsewhere(self) -> None:
+        """
+        Any other is not.
+        """
+        self.assertFalse(self.near("198.51.100.1"))
+
+    def test_cannotTell(self) -> None:
+        """
+        If it cannot be told, it may be.
+        """
+        with patch.object(local, "isOwn", side_effect=OSError(errno.EMFILE, "no")):
+            self.assertTrue(local.isNear(ip_address("198.51.100.1"), self.reached))
+
+
 class SourceTowardsTests(SynchronousTestCase):
     """
     Tests for L{local.sourceTowards}.

@@ -5,85 +5,25 @@ UDP ASSOCIATE: datagrams to and from anywhere, RFC 1928 sections 6 and 7.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from ipaddress import ip_address
-from typing import Any
 
-from twisted.internet.error import CannotListenError, MessageLengthError
-from twisted.internet.interfaces import IListeningPort, IReactorTime, IUDPTransport
-from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.error import CannotListenError
 from twisted.python.failure import Failure
 
 from . import local
 from .config import Network, Timeouts, ofFamily
-from .destinations import MAX_DESTINATIONS, Destination, Destinations
+from .datagrams import Arrivals, DatagramPort, DatagramSocket, Peer, hostOf, openDatagrams
+from .destinations import Destination, Destinations
 from .errors import ProtocolError
 from .interfaces import IProtection, IRelayTap, ISOCKSReactor, Question
 from .outgoing import Outgoing
 from .reassembly import Budget, Reassembly
+from .sources import Sources
 from .sweep import Idler, Sweep
-from .wire import Address, IPAddress, splitDatagram, unmapped
+from .wire import Address, IPAddress, splitDatagram
 
 __all__ = ["Association", "Associations"]
 
-_MAX_DATAGRAM = 65536
-_MAX_TURN = 64
-_MAX_THROUGHPUT = 256 * 1024
 _MAX_TO_CLIENT = {4: 65507, 6: 65527}
-
-
-class _Socket(DatagramProtocol):
-    """
-    One of the UDP sockets of an association.
-    """
-
-    noisy = False
-    transport: IUDPTransport
-
-    def __init__(
-        self, received: Callable[[bytes, tuple[str, int]], None], clock: IReactorTime
-    ) -> None:
-        self._received = received
-        self._clock = clock
-        self._turn = 0
-
-    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
-        """
-        Pass a datagram on.
-        """
-        self._turn += 1
-        if self._turn == _MAX_TURN:
-            # Twisted's port reads on until it has read 256 KiB, be they in ever so many datagrams,
-            # while nobody else is served.
-            self._throughput(0)
-            self._clock.callLater(0, self._nextTurn)
-        self._received(datagram, addr)
-
-    def _nextTurn(self) -> None:
-        """
-        Everybody else has had their turn.
-        """
-        self._turn = 0
-        self._throughput(_MAX_THROUGHPUT)
-
-    def _throughput(self, octets: int) -> None:
-        """
-        Set for how many octets the port goes on reading.
-        """
-        port: Any = self.transport
-        if port is not None:
-            port.maxThroughput = octets
-
-    def send(self, data: bytes, host: str, port: int) -> bool:
-        """
-        Send a datagram.
-
-        @return: whether the system took it.  If not, it is lost, as datagrams may be.
-        """
-        try:
-            self.transport.write(data, (host, port))
-        except (OSError, MessageLengthError):
-            return False
-        return True
 
 
 class Associations:
@@ -140,15 +80,18 @@ class Associations:
         """
         return Association(self, question, client, reached, ended, protection, tap)
 
-    def listen(self, socket: _Socket, interface: str, ports: range | None) -> IListeningPort:
+    def listen(
+        self,
+        received: Callable[[Arrivals], None],
+        lost: Callable[[Failure], None],
+        interface: str,
+        ports: range | None,
+    ) -> DatagramSocket | DatagramPort:
         """
-        Open one UDP socket.
+        Open one UDP socket; see L{openDatagrams}.
         """
         return local.openPort(
-            lambda port: self.reactor.listenUDP(
-                port, socket, interface=interface, maxPacketSize=_MAX_DATAGRAM
-            ),
-            ports,
+            lambda port: openDatagrams(self.reactor, interface, port, received, lost), ports
         )
 
 
@@ -185,26 +128,25 @@ class Association:
         self._clientHost = client.host
         self._clientPort = client.port
         assert not isinstance(client.host, str)
-        self._near = _isNear(client.host, reached)
+        self._near = local.isNear(client.host, reached)
         # The peer of the client's socket as the socket names it, once a valid datagram
         # has come from there.
-        self._client: tuple[str, int] | None = None
+        self._client: Peer | None = None
         self._ended = ended
         self._protection = protection
         self._tap = tap
+        # Who looks on may end the session with any datagram, so that the next must not be gone.
+        self._together = tap is None
         self._destinations = Destinations(
-            server.outgoing, question, server.sweep.now, self._send, self._drop
+            server.outgoing, question, server.sweep.now, self._outward, self._drop
         )
-        # Who may answer; and the header for each source that has.
-        self._addressed: dict[IPAddress, None] = {}
-        self._headers: dict[tuple[str, int], tuple[bytes, Address]] = {}
+        self._sources = Sources(server.network.udpFullCone)
         self._reassembly = Reassembly(server.budget)
-        self._ports: list[IListeningPort] = []
-        self._sockets: dict[int, _Socket] = {}
+        self._sockets: dict[int, DatagramSocket | DatagramPort] = {}
         self._outside: list[tuple[int, int]] = []
         self._relayed = 0
         self._over = False
-        self._inside = _Socket(self._fromClient, server.reactor)
+        self._inside: DatagramSocket | DatagramPort
         self.bound = local.openAtFirst(self._openAt, reached)
         self._maxToClient = _MAX_TO_CLIENT[self.bound.host.version]  # type: ignore[union-attr]
         self._idler = Idler(server.sweep.now())
@@ -230,149 +172,209 @@ class Association:
         @return: what to tell the client.
         """
         network = self._server.network
-        port = self._server.listen(self._inside, str(address), network.ports)
-        self._ports.append(port)
-        bound = local.addressOf(port.getHost())
+        self._inside = self._server.listen(
+            self._fromClient, self._broken, str(address), network.ports
+        )
+        bound = local.addressOf(self._inside.getHost())
         assert bound is not None
         return Address(network.advertised(address), bound.port)
 
     # The client's datagrams
 
-    def _fromClient(self, data: bytes, source: tuple[str, int]) -> None:
+    def _fromClient(self, arrived: Arrivals) -> None:
         """
-        A datagram has come to the client's socket.
+        Datagrams have come to the client's socket.  Those for the same destination that follow
+        each other leave together.
         """
-        if self._over:
-            # The system had more for us when we closed.
-            return
-        if source != self._client and not self._mayBeClient(source):
-            self._drop()
-            return
+        destination: Destination | None = None
+        header = b""
+        payloads: list[bytes] = []
+        for data, source in arrived:
+            if self._over:
+                # The system had more for us when we closed.
+                return
+            if source != self._client or self._protection is not None:
+                opened = self._opened(data, source)
+                if opened is None:
+                    continue
+                data = opened
+            if destination is not None:
+                if self._together and data.startswith(header):
+                    payloads.append(data[len(header) :])
+                    continue
+                self._outward(destination, payloads)
+            destination, payload = self._read(data, source)
+            header = data[: len(data) - len(payload)]
+            payloads = [payload]
+        if destination is not None:
+            self._outward(destination, payloads)
+
+    def _opened(self, data: bytes, source: Peer) -> bytes | None:
+        """
+        Open a datagram, if it is the client's.
+
+        @return: header and payload, or L{None} if it is dropped.
+        """
         try:
-            if self._protection is not None:
-                data = self._protection.unwrapDatagram(data)
+            if source == self._client or self._mayBeClient(source):
+                protection = self._protection
+                return data if protection is None else protection.unwrapDatagram(data)
+        except ProtocolError:
+            pass
+        self._drop()
+        return None
+
+    def _read(self, data: bytes, source: Peer) -> tuple[Destination | None, bytes]:
+        """
+        Find out where a datagram goes, and see to it, if it is not to be sent at once.
+
+        @return: its destination and payload, if it is; no destination otherwise.
+        """
+        try:
             fragment, field, payload = splitDatagram(data, strict=self._server.network.strict)
             destination = self._destinations.find(field)
         except ProtocolError:
             self._drop()
-            return
+            return None, b""
         self._client = source
-        if not fragment:
-            self._reassembly.abandon()
-            self._destinations.relay(destination, payload)
-        elif not self._server.network.udpReassembly:
-            self._drop()
-        else:
-            now = self._server.sweep.now()
-            whole = self._reassembly.add(now, fragment, field, payload)
-            if whole is not None:
-                self._destinations.relay(destination, whole)
+        if fragment:
+            self._join(destination, fragment, field, payload)
+            return None, b""
+        self._reassembly.abandon()
+        if destination.targets:
+            return destination, payload
+        self._destinations.relay(destination, payload)
+        return None, b""
 
-    def _mayBeClient(self, source: tuple[str, int]) -> bool:
+    def _join(self, destination: Destination, fragment: int, field: bytes, payload: bytes) -> None:
+        """
+        Take part of a datagram.
+        """
+        if not self._server.network.udpReassembly:
+            self._drop()
+            return
+        whole = self._reassembly.add(self._server.sweep.now(), fragment, field, payload)
+        if whole is not None:
+            self._destinations.relay(destination, whole)
+
+    def _mayBeClient(self, source: Peer) -> bool:
         """
         Whether the first datagram of the client may come from C{source}: from the address of
         its connection, and the port that it has announced, if it has (R-1928-66, R-1928-72).
         """
         if self._client is not None or self._clientPort not in (0, source[1]):
             return False
-        host = _address(source[0])
+        host = hostOf(source)
         if host != self._clientHost:
             return False
         # A client on this machine could otherwise reach another's association through its own.
         return not self._near or (host.version, source[1]) not in self._server.outside
 
-    def _send(self, destination: Destination, payload: bytes) -> None:
+    def _outward(self, destination: Destination, payloads: Sequence[bytes]) -> None:
         """
-        Send a payload to its destination, to its first address that the system can reach.
+        Send payloads to their destination, to its first address that the system can reach.  All
+        that leaves for the world passes here, and is counted here.
         """
-        port = destination.address.port
-        for host in destination.hosts:
-            socket = self._socket(host.version)
-            if socket is not None:
-                # Before sending: an answer may be there before this goes on.
-                self._remember(host)
-                if socket.send(payload, str(host), port):
-                    self._relayed += 1
-                    self.fromClient += len(payload)
-                    if self._tap is not None:
-                        self._tap.passed(True, Address(host, port), payload)
-                    return
-        self._drop()
+        for target in destination.targets:
+            version = target.host.version
+            socket = self._sockets.get(version) or self._socket(version)
+            if socket is None:
+                continue
+            # Before sending: an answer may be there before this goes on.
+            self._sources.allow(target.peer[0])
+            lost = socket.send(payloads, target.peer)
+            self._relayed += len(payloads) - len(lost)
+            self.fromClient += sum(map(len, payloads))
+            if not lost:
+                if self._tap is not None:
+                    self._tap.passed(True, Address(target.host, target.peer[1]), payloads[0])
+                return
+            payloads = [payloads[position] for position in lost]
+            self.fromClient -= sum(map(len, payloads))
+        self._drop(len(payloads))
 
-    def _remember(self, host: IPAddress) -> None:
+    def _socket(self, version: int) -> DatagramSocket | DatagramPort | None:
         """
-        Let a host answer.
-        """
-        if host not in self._addressed:
-            if len(self._addressed) >= MAX_DESTINATIONS:
-                del self._addressed[next(iter(self._addressed))]
-                self._headers.clear()
-            self._addressed[host] = None
-
-    def _socket(self, version: int) -> _Socket | None:
-        """
-        The socket of a family, opened when it is first needed.
+        Open the socket of a family.
 
         @return: it, or L{None} if the system has none to give.
         """
-        if version not in self._sockets:
-            socket = _Socket(self._fromWorld, self._server.reactor)
-            own = ofFamily(version, self._server.network.outgoing)
-            anywhere = "0.0.0.0" if version == 4 else "::"
-            try:
-                port = self._server.listen(socket, str(own or anywhere), None)
-            except CannotListenError:
-                return None
-            self._ports.append(port)
-            here = local.addressOf(port.getHost())
-            assert here is not None
-            self._outside.append((version, here.port))
-            self._server.outside.add((version, here.port))
-            self._sockets[version] = socket
-        return self._sockets.get(version)
+        own = ofFamily(version, self._server.network.outgoing)
+        anywhere = "0.0.0.0" if version == 4 else "::"
+        try:
+            socket = self._server.listen(self._fromWorld, self._broken, str(own or anywhere), None)
+        except CannotListenError:
+            return None
+        here = local.addressOf(socket.getHost())
+        assert here is not None
+        self._outside.append((version, here.port))
+        self._server.outside.add((version, here.port))
+        self._sockets[version] = socket
+        return socket
 
     # The world's datagrams
 
-    def _fromWorld(self, data: bytes, source: tuple[str, int]) -> None:
+    def _fromWorld(self, arrived: Arrivals) -> None:
         """
-        A datagram has come from somebody else: pass it to the client, if that has sent to
-        them before (R-1928-84).
+        Datagrams have come from others: pass to the client what comes from those that it has sent
+        to before (R-1928-84).
         """
         if self._over:
             return
-        known = self._headers.get(source) or self._header(source)
-        if known is None or self._client is None:
-            self._drop()
-            return
-        header, address = known
-        datagram = header + data
+        datagrams: list[bytes] = []
+        passages: list[tuple[Address, bytes]] = []
+        for data, source in arrived:
+            known = self._sources.header(source)
+            if known is None or self._client is None:
+                self._drop()
+                continue
+            header, address = known
+            datagram = self._wrapped(header + data)
+            if datagram is None:
+                self._drop()
+                continue
+            datagrams.append(datagram)
+            passages.append((address, data))
+            if not self._together:
+                self._homeward(datagrams, passages)
+                datagrams, passages = [], []
+        if datagrams:
+            self._homeward(datagrams, passages)
+
+    def _wrapped(self, datagram: bytes) -> bytes | None:
+        """
+        Encapsulate a datagram, if the client's method does that.
+
+        @return: what to send, or L{None} if it is too long for one datagram (R-1928-85).
+        """
         if self._protection is not None:
             try:
                 datagram = self._protection.wrapDatagram(datagram)
             except ProtocolError:
-                self._drop()
-                return
-        if len(datagram) > self._maxToClient or not self._inside.send(datagram, *self._client):
-            self._drop()
-            return
-        self._relayed += 1
-        self.toClient += len(data)
-        if self._tap is not None:
-            self._tap.passed(False, address, data)
+                return None
+        return datagram if len(datagram) <= self._maxToClient else None
 
-    def _header(self, source: tuple[str, int]) -> tuple[bytes, Address] | None:
+    def _homeward(
+        self, datagrams: Sequence[bytes], passages: Sequence[tuple[Address, bytes]]
+    ) -> None:
         """
-        The header for datagrams from C{source}, or L{None} if they are not wanted.
+        Send datagrams to the client.  All that is sent to it passes here, and is counted here.
+
+        @param passages: for each datagram where it comes from, and its payload.
         """
-        host = _address(source[0])
-        if host not in self._addressed and not self._server.network.udpFullCone:
-            return None
-        if len(self._headers) >= MAX_DESTINATIONS:
-            self._headers.clear()
-        address = Address(host, source[1])
-        known = (b"\x00\x00\x00" + address.octets(), address)
-        self._headers[source] = known
-        return known
+        if self._over:
+            return
+        assert self._client is not None
+        lost = self._inside.send(datagrams, self._client)
+        if lost:
+            self._drop(len(lost))
+            gone = frozenset(lost)
+            passages = [each for position, each in enumerate(passages) if position not in gone]
+        self._relayed += len(passages)
+        self.toClient += sum([len(payload) for _, payload in passages])
+        if self._tap is not None:
+            for address, payload in passages:
+                self._tap.passed(False, address, payload)
 
     # The end
 
@@ -396,6 +398,12 @@ class Association:
         The client wants no more datagrams (R-1928-73).
         """
         self._end("client finished")
+
+    def _broken(self, reason: Failure) -> None:
+        """
+        One of the sockets is gone, though nobody has closed it.
+        """
+        self._end(f"datagrams: {reason.getErrorMessage()}")
 
     def _end(self, reason: str) -> None:
         """
@@ -425,26 +433,6 @@ class Association:
         self._destinations.close()
         self._reassembly.abandon()
         self._server.outside.difference_update(self._outside)
-        ports, self._ports = self._ports, []
-        for port in ports:
-            port.stopListening()
-
-
-def _isNear(client: IPAddress, reached: Sequence[IPAddress]) -> bool:
-    """
-    Whether a client is on this machine, be it by another of its addresses than the one it has
-    reached: the system may have several, and chooses.  If it cannot be told, it may be.
-    """
-    if client.is_loopback or client in reached:
-        return True
-    try:
-        return local.isOwn(client)
-    except OSError:
-        return True
-
-
-def _address(host: str) -> IPAddress:
-    """
-    The address of a datagram's source, without its scope.
-    """
-    return unmapped(ip_address(host.partition("%")[0]))
+        self._inside.close()
+        for socket in self._sockets.values():
+            socket.close()

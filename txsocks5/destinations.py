@@ -14,12 +14,11 @@ from .interfaces import Question
 from .outgoing import Outgoing
 from .wire import Address, IPAddress
 
-__all__ = ["MAX_DESTINATIONS", "Destination", "Destinations"]
+__all__ = ["MAX_DESTINATIONS", "Destination", "Destinations", "Target"]
 
 MAX_DESTINATIONS = 4096
 """
-How many destinations an association remembers; the oldest is forgotten first, and with it
-whoever may answer from there.
+How many destinations an association remembers; the oldest is forgotten first.
 """
 
 _MAX_LOOK_UPS = 16
@@ -37,6 +36,20 @@ Seconds for which a name that did not resolve is not looked up again.
 """
 
 
+@attrs.frozen
+class Target:
+    """
+    One address of a destination, in the forms in which it is needed for each datagram.
+
+    @ivar host: the address.
+
+    @ivar peer: the same in text, and the port.
+    """
+
+    host: IPAddress
+    peer: tuple[str, int]
+
+
 @attrs.define(eq=False)
 class Destination:
     """
@@ -44,7 +57,7 @@ class Destination:
 
     @ivar address: the destination as the client wrote it.
 
-    @ivar hosts: the addresses to try; none if it is denied, or does not resolve.
+    @ivar targets: the addresses to try; none if it is denied, or does not resolve.
 
     @ivar lookUp: the look-up of a name, while it runs.
 
@@ -56,7 +69,7 @@ class Destination:
     """
 
     address: Address
-    hosts: Sequence[IPAddress] = ()
+    targets: Sequence[Target] = ()
     lookUp: Deferred[None] | None = None
     waiting: list[bytes] = attrs.field(factory=list)
     waitingOctets: int = 0
@@ -69,6 +82,13 @@ class Destination:
         Whether the client wrote a name.
         """
         return isinstance(self.address.host, str)
+
+    def found(self, hosts: Sequence[IPAddress]) -> None:
+        """
+        Take the addresses to try.
+        """
+        port = self.address.port
+        self.targets = [Target(host, (str(host), port)) for host in hosts]
 
     def wait(self, payload: bytes) -> bool:
         """
@@ -104,7 +124,7 @@ class Destinations:
         outgoing: Outgoing,
         question: Question,
         now: Callable[[], float],
-        send: Callable[[Destination, bytes], None],
+        send: Callable[[Destination, Sequence[bytes]], None],
         drop: Callable[[int], None],
     ) -> None:
         """
@@ -112,8 +132,8 @@ class Destinations:
 
         @param now: tells the time in seconds.
 
-        @param send: called with each payload whose destination is looked up no more, whether
-            or not it has hosts.
+        @param send: called with payloads whose destination is looked up no more, whether or not
+            it has targets.
 
         @param drop: called with a number of payloads that go nowhere.
         """
@@ -142,7 +162,7 @@ class Destinations:
         Send a payload, now or when the name is resolved.
         """
         if destination.lookUp is None:
-            self._send(destination, payload)
+            self._send(destination, [payload])
         elif not destination.wait(payload):
             self._drop(1)
 
@@ -207,7 +227,7 @@ class Destinations:
         life = _FAILURE_LIFE
         try:
             question = attrs.evolve(self._question, destination=destination.address)
-            destination.hosts = (await self._outgoing.find(question)).addresses
+            destination.found((await self._outgoing.find(question)).addresses)
             life = _NAME_LIFE
         except (SOCKSError, CancelledError, OSError) as error:
             # A number is judged for good, unless that was not possible for now.
@@ -220,7 +240,7 @@ class Destinations:
             destination.lookUp = None
             destination.expires = self._now() + life
             for payload in destination.waited():
-                self._send(destination, payload)
+                self._send(destination, [payload])
 
     def _forget(self, field: bytes) -> None:
         """
@@ -228,7 +248,7 @@ class Destinations:
         """
         destination = self._all.pop(field)
         self._names.pop(field, None)
-        destination.hosts = ()
+        destination.targets = ()
         if destination.lookUp is not None:
             self._drop(len(destination.waited()))
             destination.lookUp.cancel()

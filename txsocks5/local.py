@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IAddress
 from .errors import Overloaded
 from .wire import Address, IPAddress, unmapped
 
-__all__ = ["addressOf", "isOwn", "openAtFirst", "openPort", "sourceTowards"]
+__all__ = ["addressOf", "isNear", "isOwn", "openAtFirst", "openPort", "sourceTowards"]
 
 _T = TypeVar("_T")
 
@@ -66,6 +66,19 @@ def isOwn(address: IPAddress) -> bool:
                 return True
             raise
     return True
+
+
+def isNear(client: IPAddress, reached: Sequence[IPAddress]) -> bool:
+    """
+    Whether a client is on this machine, be it by another of its addresses than the one it has
+    reached: the system may have several, and chooses.  If it cannot be told, it may be.
+    """
+    if client.is_loopback or client in reached:
+        return True
+    try:
+        return isOwn(client)
+    except OSError:
+        return True
 
 
 def sourceTowards(address: IPAddress) -> IPAddress | None:

@@ -15,15 +15,18 @@ from twisted.internet.interfaces import (
     IAddress,
     IHostnameResolver,
     IHostResolution,
+    IReactorCore,
     IReactorPluggableNameResolver,
+    IReactorTCP,
     IReactorThreads,
+    IReactorTime,
     IReactorUDP,
     IResolutionReceiver,
 )
 from twisted.internet.protocol import ClientFactory, DatagramProtocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import implementer, implementer_only
 
 from ._ports import MemoryConnector, MemoryTCPPort, MemoryUDPPort
 from ._transport import twistedAddress
@@ -156,7 +159,15 @@ class MemoryThreads:
             call()
 
 
-@implementer(IReactorPluggableNameResolver, IReactorThreads, IReactorUDP)
+# Twisted's says that it reads descriptors, which it does not.
+@implementer_only(
+    IReactorCore,
+    IReactorPluggableNameResolver,
+    IReactorTCP,
+    IReactorThreads,
+    IReactorTime,
+    IReactorUDP,
+)
 class MemoryReactor(MemoryReactorClock):
     """
     All that a SOCKS5 server needs of a reactor, in memory: L{ISOCKSReactor

@@ -9,7 +9,9 @@ import attrs
 from ..errors import AddressTypeNotSupported, ProtocolError
 from ._addresses import Address, AddressType
 
-_FIXED_LENGTHS = {AddressType.IPV4: 7, AddressType.IPV6: 19}
+# The length of the header by ATYP, where that decides it.
+_FIXED_LENGTHS = {int(AddressType.IPV4): 10, int(AddressType.IPV6): 22}
+_DOMAIN_NAME = int(AddressType.DOMAIN_NAME)
 
 
 def splitDatagram(data: bytes, *, strict: bool = False) -> tuple[int, bytes, bytes]:
@@ -33,11 +35,8 @@ def splitDatagram(data: bytes, *, strict: bool = False) -> tuple[int, bytes, byt
     if strict and (data[0] or data[1]):
         raise ProtocolError("RSV is not zero")
     kind = data[3]
-    if kind == AddressType.DOMAIN_NAME:
-        end = 7 + data[4]
-    elif kind in _FIXED_LENGTHS:
-        end = 3 + _FIXED_LENGTHS[AddressType(kind)]
-    else:
+    end = 7 + data[4] if kind == _DOMAIN_NAME else _FIXED_LENGTHS.get(kind, 0)
+    if not end:
         raise AddressTypeNotSupported(f"unknown ATYP {kind:#04x}")
     if len(data) < end:
         raise ProtocolError("the header is cut off")
