@@ -10,6 +10,9 @@ it has and checks the echo, half-close included, and then waits until the server
 silent ones, which it does after its 30 seconds.  Printed are what was lost, the server's resident
 memory and its descriptors.  The exit status is 1 if anything was lost or left.
 
+The connections come from many addresses of 127.0.0.0/8, for one address may not have more than 64
+that have not made a request yet.
+
 Linux only: memory and descriptors are read from C{/proc}.  Needs about four descriptors for each
 session and two for each silent connection; see C{ulimit -n}.
 """
@@ -86,14 +89,24 @@ class Server:
         print(f"{what:45} {self.memory():8} KiB {self.descriptors():6} descriptors", flush=True)
 
 
-async def silent(port: int) -> float:
+def source(number: int) -> tuple[str, int]:
+    """
+    Where a connection comes from.
+
+    @param number: tells the connections apart.
+    """
+    address = number // 32 + 1
+    return f"127.1.{address // 250}.{address % 250 + 1}", 0
+
+
+async def silent(port: int, number: int) -> float:
     """
     Connect and say nothing.
 
     @return: after how many seconds the server ended that.
     """
     began = time.monotonic()
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=source(number))
     if await reader.read(1):
         raise RuntimeError("the server spoke first")
     writer.close()
@@ -104,7 +117,7 @@ async def session(port: int, target: int, number: int, gate: asyncio.Barrier) ->
     """
     One session: connect, wait for all the others, send, check the echo.
     """
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=source(number))
     try:
         writer.write(b"\x05\x01\x00")
         assert await reader.readexactly(2) == b"\x05\x00"
@@ -129,7 +142,7 @@ async def soak(server: Server, sessions: int, quiet: int) -> int:
     port = target.sockets[0].getsockname()[1]
     waiting = []
     for count in range(quiet):
-        waiting.append(asyncio.create_task(silent(server.port)))
+        waiting.append(asyncio.create_task(silent(server.port, count)))
         if count % 500 == 499:
             # The system forgets connections that its queue has no room for, and tells nobody.
             await asyncio.sleep(0.1)

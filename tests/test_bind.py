@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import gc
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 from unittest.mock import patch
@@ -23,6 +24,7 @@ from txsocks5.errors import (
     NameNotResolved,
     NoRoute,
     NotAllowed,
+    OverLimit,
     Overloaded,
     TimedOut,
     replyCodeOf,
@@ -75,6 +77,7 @@ class BindTestCase(SynchronousTestCase):
         self.policy = ScriptedPolicy()
         self.resolver = ScriptedResolver({"peer.example": [PEER6, PEER]})
         self.strangers: list[tuple[str, str]] = []
+        self.granted: list[Verdict] = []
         self.routes: dict[str, str | Exception | None] = {
             PEER: OUTSIDE,
             OTHER: OUTSIDE,
@@ -100,7 +103,13 @@ class BindTestCase(SynchronousTestCase):
         self.strangers.append((str(peer), reason))
 
     def listen(
-        self, host: str, *, bind: float = 120, reached: str = REACHED, **network: Any
+        self,
+        host: str,
+        granted: Callable[[Verdict], None] | None = None,
+        *,
+        bind: float = 120,
+        reached: str = REACHED,
+        **network: Any,
     ) -> Deferred[Listener]:
         """
         Begin.
@@ -112,7 +121,10 @@ class BindTestCase(SynchronousTestCase):
         binder = Binder(self.reactor, outgoing, self.policy, settings, timeouts)
         return Deferred.fromCoroutine(
             binder.listen(
-                asking(host), [ip_address(each) for each in reached.split()], self.turnedAway
+                asking(host),
+                [ip_address(each) for each in reached.split()],
+                self.turnedAway,
+                granted or self.granted.append,
             )
         )
 
@@ -202,6 +214,23 @@ class ListenTests(BindTestCase):
             self.assertEqual(listener.bound, Address(ip_address(REACHED), self.port.port))
             self.assertEqual(listener.reason, "scripted: any request")
         self.assertEqual(self.policy.asked, [])
+
+    def test_granted(self) -> None:
+        """
+        Whoever asks hears what allowed it before anything is opened, and can still prevent it.
+        """
+        self.policy.addresses[PEER] = verdict = Verdict(True, "rule 1")
+        self.successResultOf(self.listen(PEER))
+        self.successResultOf(self.listen("0.0.0.0"))
+        self.assertEqual(self.granted, [verdict, self.policy.request])
+        opened = len(self.reactor.tcpPorts)
+
+        def prevent(verdict: Verdict) -> None:
+            raise OverLimit("too many")
+
+        for host in (PEER, "0.0.0.0"):
+            self.failureResultOf(self.listen(host, prevent), OverLimit)
+        self.assertEqual(len(self.reactor.tcpPorts), opened)
 
     def test_portRange(self) -> None:
         """

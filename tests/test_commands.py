@@ -20,10 +20,11 @@ from twisted.internet.error import (
 )
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsocks5 import local
+from txsocks5 import SOCKS5Factory, local
 from txsocks5.commands import Client
-from txsocks5.config import Network, Timeouts
+from txsocks5.config import Limits, Network, Rule, Timeouts
 from txsocks5.interfaces import Identity, Verdict
+from txsocks5.ledger import Ledger
 from txsocks5.stream import Stream
 from txsocks5.testing import Dial, MemoryUDPPort, PrivateAuthenticator, RecordingPeer
 from txsocks5.wire import Address, Command
@@ -1081,6 +1082,110 @@ class ProtectedTests(ServedTestCase):
             fragment = b"\x00\x00" + bytes([number]) + DATAGRAM[3:] + part
             inside.deliver(self.protection.wrapDatagram(fragment), SOURCE)
         self.assertEqual(self.reactor.udpPorts[1].sent, [(b"abcdef", ("192.0.2.7", 53))])
+
+
+class LimitTests(ServedTestCase):
+    """
+    Tests for what counts as a session, and for how long.
+    """
+
+    def limited(self, **limits: int) -> SOCKS5Factory:
+        """
+        A server with limits.
+        """
+        return self.serve(ledger=Ledger(self.reactor, Limits(**limits)))
+
+    def test_connect(self) -> None:
+        """
+        A CONNECT counts from the moment on in which policy has said yes, and until the client has
+        gone; the next one is refused with REP C{02} and the reason in the log.
+        """
+        factory = self.limited(sessionsPerAddress=1)
+        first, second = self.call(factory), self.call(factory)
+        first.say(GREETING + CONNECT)
+        second.say(GREETING + CONNECT)
+        self.assertEqual(second.answers, [SELECTED, failure(2)])
+        self.assertEqual(len(self.dialer.dials), 1)
+        self.assertEqual(self.events.one("refused")["reason"], "limit: 1 sessions of 192.0.2.1")
+        target = self.answer()
+        third = self.call(factory)
+        third.say(GREETING + CONNECT)
+        self.assertEqual(third.answers, [SELECTED, failure(2)])
+        target.close()
+        first.close()
+        self.flush()
+        fourth = self.call(factory)
+        fourth.say(GREETING + CONNECT)
+        self.assertEqual(fourth.answers, [SELECTED])
+
+    def test_failed(self) -> None:
+        """
+        A session that comes to nothing counts until its connection is closed.
+        """
+        factory = self.limited(sessions=1)
+        caller = self.call(factory)
+        caller.say(GREETING + CONNECT)
+        self.dialer.dials[0].refuse(ConnectionRefusedError())
+        self.flush()
+        self.assertClosed(caller)
+        other = self.call(factory)
+        other.say(GREETING + CONNECT)
+        self.assertEqual(other.answers, [SELECTED])
+
+    def test_server(self) -> None:
+        """
+        Over the limit of the server, the answer is REP C{01}.
+        """
+        factory = self.limited(sessions=1)
+        self.call(factory).say(GREETING + CONNECT)
+        caller = self.call(factory)
+        caller.say(GREETING + CONNECT)
+        self.assertEqual(caller.answers, [SELECTED, failure(1)])
+
+    def test_deniedCountsNot(self) -> None:
+        """
+        What policy denies is no session.
+        """
+        self.policy.request = Verdict(False, "rule 1")
+        factory = self.limited(sessions=1)
+        for _ in range(3):
+            self.call(factory).say(GREETING + CONNECT)
+        self.assertEqual(
+            [event["reason"] for event in self.events.named("refused")], ["rule 1"] * 3
+        )
+
+    def test_bindAndAssociate(self) -> None:
+        """
+        A BIND and an association count as any session does, from before a port is opened.
+        """
+        for request in (BIND, ASSOCIATE):
+            factory = self.limited(sessionsPerUser=1)
+            first = self.call(factory)
+            first.say(GREETING + request)
+            opened = len(self.reactor.tcpPorts), len(self.reactor.udpPorts)
+            second = self.call(factory)
+            second.say(GREETING + request)
+            self.assertEqual(second.answers, [SELECTED, failure(2)])
+            self.assertEqual((len(self.reactor.tcpPorts), len(self.reactor.udpPorts)), opened)
+            first.close()
+            self.flush()
+            third = self.call(factory)
+            third.say(GREETING + request)
+            self.assertEqual(third.answers[-1][:2], b"\x05\x00")
+
+    def test_rule(self) -> None:
+        """
+        The rule whose limit counts is the one that has allowed the first address.
+        """
+        self.policy.request = Verdict(True, "rule 1", Rule(name="name", sessions=5))
+        address = Verdict(True, "rule 2", Rule(name="address", sessions=1))
+        self.policy.addresses["192.0.2.7"] = address
+        factory = self.limited()
+        self.call(factory).say(GREETING + CONNECT)
+        self.call(factory).say(GREETING + CONNECT)
+        self.assertEqual(
+            self.events.one("refused")["reason"], "limit: 1 sessions by rule 'address'"
+        )
 
 
 class ClientTests(SynchronousTestCase):

@@ -30,10 +30,10 @@ LAYERS = (
     ("config",),
     ("exposure", "interfaces", "local"),
     # Single rooms: none of them knows of a session.
-    ("encapsulation", "passwd", "policy", "throttle", "wrapped"),
+    ("encapsulation", "passwd", "policy", "roster", "tally", "throttle", "wrapped"),
     ("datagrams", "stream"),
     ("auth", "initiator", "linger", "outgoing", "relay"),
-    ("bind", "destinations", "sources"),
+    ("bind", "destinations", "ledger", "sources"),
     ("associate",),
     # The order of things, and who carries it out.
     ("session",),

@@ -32,6 +32,7 @@ from txsocks5.errors import (
     ConnectFailed,
     NameNotResolved,
     NotAllowed,
+    OverLimit,
     Overloaded,
     TimedOut,
     replyCodeOf,
@@ -527,6 +528,7 @@ class OutgoingTestCase(SynchronousTestCase):
         self.policy = ScriptedPolicy()
         self.resolver = ScriptedResolver({"four.example": [FOUR], "all.example": FOURS + SIXES})
         self.dialer = ScriptedDialer()
+        self.granted: list[Verdict] = []
         self.addCleanup(lambda: self.assertEqual(self.clock.getDelayedCalls(), []))
 
     def outgoing(self, *, connect: float = 30, prefer: str = "happy-eyeballs") -> Outgoing:
@@ -552,7 +554,9 @@ class OutgoingTestCase(SynchronousTestCase):
         """
         Connect.
         """
-        return Deferred.fromCoroutine(self.outgoing(**options).connect(asking(host)))
+        return Deferred.fromCoroutine(
+            self.outgoing(**options).connect(asking(host), self.granted.append)
+        )
 
     def refuse(self, *hosts: str) -> None:
         """
@@ -788,6 +792,35 @@ class ConnectTests(OutgoingTestCase):
         self.refuse(FOUR)
         self.failureResultOf(self.connect("four.example"), NotAllowed)
         self.assertEqual(self.dialer.dials, [])
+
+    def test_granted(self) -> None:
+        """
+        Whoever wants to connect hears what allowed the first of the addresses, before any of them
+        is tried, and can still prevent it.
+        """
+        self.policy.addresses[SIXES[0]] = Verdict(False, "rule 1")
+        first = Verdict(True, "scripted: any address")
+        verdict = self.policy.addresses[FOURS[1]] = Verdict(True, "rule 2")
+        connected = self.connect("all.example")
+        connected.cancel()
+        self.failureResultOf(connected, CancelledError)
+        self.assertEqual((self.granted, len(self.dialer.dials)), ([first], 1))
+
+        def prevent(verdict: Verdict) -> None:
+            self.granted.append(verdict)
+            raise OverLimit("too many")
+
+        connected = Deferred.fromCoroutine(self.outgoing().connect(asking(FOURS[1]), prevent))
+        self.failureResultOf(connected, OverLimit)
+        self.assertEqual((self.granted[1:], len(self.dialer.dials)), ([verdict], 1))
+
+    def test_notGranted(self) -> None:
+        """
+        Nobody hears of what policy refuses.
+        """
+        self.refuse(FOUR)
+        self.failureResultOf(self.connect(FOUR), NotAllowed)
+        self.assertEqual(self.granted, [])
 
     def test_failures(self) -> None:
         """

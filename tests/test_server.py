@@ -22,11 +22,13 @@ from twisted.protocols.policies import WrappingFactory
 from zope.interface.verify import verifyObject
 
 from txsocks5 import Anonymous, PasswordAuthenticator, SOCKS5Factory
-from txsocks5.config import Timeouts
+from txsocks5.config import Limits, Timeouts
 from txsocks5.events import EVENTS
 from txsocks5.interfaces import IAuthenticator, Step, Verdict
+from txsocks5.ledger import Ledger
 from txsocks5.server import SOCKS5Protocol
 from txsocks5.testing import (
+    MemoryConnection,
     MemoryTransport,
     PrivateAuthenticator,
     PrivateProtection,
@@ -471,6 +473,99 @@ class StopTests(ServedTestCase):
         stopped = factory.stopSessions()
         self.flush()
         self.successResultOf(stopped)
+
+
+class CrowdTests(ServedTestCase):
+    """
+    Tests for the limit of connections that have not said yet what they want (S-11).
+    """
+
+    def limited(self, limit: int = 2) -> SOCKS5Factory:
+        """
+        A server with such a limit.
+        """
+        ledger = Ledger(self.reactor, Limits(handshakesPerAddress=limit))
+        return self.serve(Anonymous(), ScriptedAuthenticator(accepted()), ledger=ledger)
+
+    def assertTurnedAway(self, caller: Caller) -> None:
+        """
+        A connection was closed before it was read.
+        """
+        self.flush()
+        self.assertReset(caller)
+        self.assertEqual(caller.answers, [])
+
+    def test_silent(self) -> None:
+        """
+        Over the limit of its address a connection is closed at once; that is one event, and none
+        of a session.
+        """
+        factory = self.limited()
+        callers = [self.call(factory) for _ in range(5)]
+        for caller in callers[2:]:
+            self.assertTurnedAway(caller)
+        self.assertEqual(self.events.one("crowded")["client"], "192.0.2.1")
+        self.assertEqual([event["session"] for event in self.events.named("opened")], [1, 2])
+        other = self.call(factory, clientAddress=OUTGOING)
+        other.say(GREETING + CONNECT)
+        self.assertEqual(other.answers, [SELECTED])
+        self.assertEqual(self.events.named("closed"), [])
+        for caller in (*callers[:2], other):
+            caller.abort()
+        self.flush()
+        self.assertEqual(len(self.events.named("closed")), 3)
+        self.assertOver(factory)
+
+    def test_untilRequested(self) -> None:
+        """
+        A client counts until its whole request has been read, however far it has come before.
+        """
+        factory = self.limited(1)
+        caller = self.call(factory)
+        for said in (b"\x05", b"\x02\x00\x81", CONNECT[:-1]):
+            caller.say(said)
+            self.assertTurnedAway(self.call(factory))
+        caller.say(CONNECT[-1:])
+        self.call(factory).say(GREETING + CONNECT)
+        self.assertEqual(len(self.dialer.dials), 2)
+
+    def test_untilGone(self) -> None:
+        """
+        A client that has failed counts until its connection is closed.
+        """
+        factory = self.limited(1)
+        caller = self.call(factory)
+        caller.say(b"\x05\x01\x7f")
+        self.assertTurnedAway(self.call(factory))
+        caller.abort()
+        self.flush()
+        self.call(factory).say(GREETING + CONNECT)
+        self.assertEqual(len(self.dialer.dials), 1)
+
+    def test_behindProxyHeader(self) -> None:
+        """
+        Behind C{haproxy:} the client that the header names is the one that counts.
+        """
+        factory = self.limited(1)
+        callers = []
+        for host in ("198.51.100.1", "198.51.100.2", "198.51.100.1"):
+            wrapper = HAProxyProtocolWrapper(WrappingFactory(factory), factory.buildProtocol(None))
+            caller = Caller(self.flush)
+            caller.connection = MemoryConnection(caller, wrapper)
+            self.connections.append(caller.connection)
+            caller.say(f"PROXY TCP4 {host} 203.0.113.80 50001 1080\r\n".encode() + GREETING)
+            callers.append(caller)
+        self.assertEqual([caller.answers for caller in callers], [[SELECTED], [SELECTED], []])
+        self.assertReset(callers[2])
+
+    def test_default(self) -> None:
+        """
+        64 of an address may be silent at the same time, unless something else is set.
+        """
+        factory = self.serve()
+        callers = [self.call(factory) for _ in range(65)]
+        self.flush()
+        self.assertEqual([caller.lost is None for caller in callers], [True] * 64 + [False])
 
 
 class EventTests(ServedTestCase):

@@ -18,14 +18,20 @@ from twisted.internet.ssl import PrivateCertificate
 from twisted.protocols.haproxy import proxyEndpoint
 from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
-from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import directlyProvides
 
 from txsocks5.testing import MemoryConnection, RecordingPeer
 from txsocks5.wire import IPAddress
-from txsocks5.wrapped import isNowhere, passHalfClose, plainConnection, reachedAddresses
+from txsocks5.wrapped import (
+    isNowhere,
+    knowsClient,
+    passHalfClose,
+    plainConnection,
+    reachedAddresses,
+)
 
 from .certificates import writeCertificate
 from .served import (
@@ -213,6 +219,23 @@ class SeenThroughTests(SynchronousTestCase):
         connection.flush()
         assert inner.lost is not None
         self.assertIsNotNone(inner.lost.check(ConnectionLost))
+
+    def test_knowsClient(self) -> None:
+        """
+        A connection tells at once where it comes from, with TLS, too; with other wrappers around
+        or below that, it may not.
+        """
+        plain = MemoryConnection(RecordingPeer(), RecordingPeer()).server
+        self.assertTrue(knowsClient(plain))
+        secured = TLSMemoryBIOProtocol(WrappingFactory(Factory()), RecordingPeer())
+        secured.transport = plain
+        self.assertTrue(knowsClient(secured))
+        wrapper, _, _ = self.wrapped()
+        self.assertFalse(knowsClient(wrapper))
+        secured.transport = wrapper
+        self.assertFalse(knowsClient(secured))
+        secured.transport = None
+        self.assertFalse(knowsClient(secured))
 
     def hosts(self, transport: Any) -> list[str]:
         """

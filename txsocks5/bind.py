@@ -14,7 +14,7 @@ from twisted.internet.protocol import Factory
 from . import local
 from .config import Network, Timeouts
 from .errors import NoRoute, NotAllowed, TimedOut
-from .interfaces import IPolicy, ISOCKSReactor, Question
+from .interfaces import IPolicy, ISOCKSReactor, Question, Verdict
 from .outgoing import Outgoing
 from .stream import TargetProtocol
 from .wire import Address, IPAddress
@@ -173,6 +173,7 @@ class Binder:
         question: Question,
         reached: Sequence[IPAddress],
         turnedAway: Callable[[object, str], None],
+        granted: Callable[[Verdict], None],
     ) -> Listener:
         """
         Begin to do what a BIND asks for.
@@ -181,6 +182,9 @@ class Binder:
             listen if any peer may come.
 
         @param turnedAway: hears of each stranger, and why it was turned away.
+
+        @param granted: called when policy has said yes, before anything is opened; if it raises
+            an error, nothing is.
 
         @return: the listener, whose L{Listener.peer} is to be awaited.
 
@@ -194,7 +198,7 @@ class Binder:
 
         @raise NameNotResolved: see L{Outgoing.find}, for this and the other errors.
         """
-        expected, addresses, reason = await self._expect(question, reached)
+        expected, addresses, verdict = await self._expect(question, reached, granted)
 
         def judge(peer: IPAddress) -> str | None:
             if expected is not None and peer not in expected:
@@ -207,7 +211,7 @@ class Binder:
         here = local.addressOf(port.getHost())
         assert here is not None and not isinstance(here.host, str)
         bound = Address(self._network.advertised(here.host), here.port)
-        return Listener(port, door, bound, reason, self._reactor, self._timeouts.bind)
+        return Listener(port, door, bound, verdict.reason, self._reactor, self._timeouts.bind)
 
     def _listenAt(self, address: IPAddress, door: Any) -> IListeningPort:
         """
@@ -221,8 +225,11 @@ class Binder:
         )
 
     async def _expect(
-        self, question: Question, reached: Sequence[IPAddress]
-    ) -> tuple[Collection[IPAddress] | None, Sequence[IPAddress], str]:
+        self,
+        question: Question,
+        reached: Sequence[IPAddress],
+        granted: Callable[[Verdict], None],
+    ) -> tuple[Collection[IPAddress] | None, Sequence[IPAddress], Verdict]:
         """
         Find out who may come, and where to wait.
 
@@ -233,8 +240,11 @@ class Binder:
         assert question.destination is not None
         host = question.destination.host
         if not isinstance(host, str) and host.is_unspecified:
-            return None, reached, self._outgoing.judge(question).reason
+            verdict = self._outgoing.judge(question)
+            granted(verdict)
+            return None, reached, verdict
         admitted = await self._outgoing.find(question)
+        granted(admitted.verdict)
         refusal: Exception = NoRoute(f"no route to {admitted.addresses[0]}")
         for towards in admitted.addresses:
             try:
@@ -243,7 +253,7 @@ class Binder:
                 refusal = error
                 continue
             if source is not None:
-                return frozenset(admitted.addresses), (source,), admitted.reason
+                return frozenset(admitted.addresses), (source,), admitted.verdict
         raise refusal
 
 

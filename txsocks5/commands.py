@@ -21,7 +21,8 @@ from .bind import Binder, Listener
 from .config import Timeouts
 from .errors import ConnectFailed, SOCKSError
 from .events import Emitter
-from .interfaces import Identity, IRelayObserver, IRelayTap, Question
+from .interfaces import Identity, IRelayObserver, IRelayTap, Question, Verdict
+from .ledger import Holding, Ledger
 from .outgoing import Outgoing
 from .relay import CopyingRelay
 from .session import Session
@@ -90,6 +91,8 @@ class Means:
     """
     What all sessions of a server do their commands with.
 
+    @ivar ledger: holds the clients to their limits.
+
     @ivar relay: joins the two sides of a CONNECT or BIND; called as L{CopyingRelay} is.
     """
 
@@ -99,6 +102,7 @@ class Means:
     sweep: Sweep
     timeouts: Timeouts
     observer: IRelayObserver | None
+    ledger: Ledger
     relay: Callable[..., Carrier] = CopyingRelay
 
 
@@ -161,6 +165,7 @@ class Performance:
         self._association: Association | None = None
         self._target: TargetProtocol | None = None
         self._tap: IRelayTap | None = None
+        self._holding: Holding | None = None
 
     def asked(self) -> dict[str, str]:
         """
@@ -220,7 +225,7 @@ class Performance:
         """
         CONNECT: BND is the local end of the new connection (R-1928-44).
         """
-        target, why = await self._means.outgoing.connect(self._question)
+        target, why = await self._means.outgoing.connect(self._question, self._hold)
         transport = target.stream.transport
         bound, reached = _internet(transport.getHost()), _internet(transport.getPeer())
         return lambda: self._joined(target, bound, reached, why)
@@ -230,7 +235,7 @@ class Performance:
         BIND, as far as the first reply.
         """
         self._listener = listener = await self._means.binder.listen(
-            self._question, self._client.reached, self._turnedAway
+            self._question, self._client.reached, self._turnedAway, self._hold
         )
         self._emit(
             events.awaiting,
@@ -253,7 +258,8 @@ class Performance:
         announces for that address is believed; whatever else it announces is not (R-1928-66).
         """
         means = self._means
-        why = means.outgoing.judge(self._question).reason
+        verdict = means.outgoing.judge(self._question)
+        self._hold(verdict)
         host = self._client.host or LOOPBACK
         announced = self._request.destination
         association = means.associations.open(
@@ -265,7 +271,15 @@ class Performance:
             self._observe(),
         )
         self.carrier = self._association = association
-        return lambda: self._established(association.bound, association.bound, why)
+        return lambda: self._established(association.bound, association.bound, verdict.reason)
+
+    def _hold(self, verdict: Verdict) -> None:
+        """
+        Policy has said yes: from now on this counts as a session.
+
+        @raise NotAllowed: see L{Ledger.hold}, for this and the other errors.
+        """
+        self._holding = self._means.ledger.hold(self._question, verdict.rule)
 
     def _turnedAway(self, peer: object, reason: str) -> None:
         """
@@ -328,6 +342,8 @@ class Performance:
         elif self._target is not None:
             # The relay could not begin.
             self._target.stream.abort()
+        if self._holding is not None:
+            self._holding.release()
         # These belong to us as long as the session has not come to the point of using them.
         if self._listener is not None:
             self._listener.close()

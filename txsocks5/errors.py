@@ -38,6 +38,7 @@ __all__ = [
     "NoRoute",
     "NotAllowed",
     "NotSOCKS5",
+    "OverLimit",
     "Overloaded",
     "ProtocolError",
     "ReplyCode",
@@ -121,6 +122,13 @@ class NotAllowed(SOCKSError):
     """
 
     replyCode = ReplyCode.NOT_ALLOWED
+
+
+class OverLimit(NotAllowed):
+    """
+    A limit of the client's own has been reached: of its user, of its address, or of the rule that
+    allowed it.
+    """
 
 
 class NameNotResolved(SOCKSError):

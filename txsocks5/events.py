@@ -104,6 +104,19 @@ ready = Event(
     {"url": "the address of the first listener, as curl takes it; not logged if curl cannot"},
 )
 
+crowded = Event(
+    "crowded",
+    LogLevel.info,
+    "turned away {client}: {limit} connections of that address have not said yet what they want "
+    "({count} turned away since this was logged last)",
+    {
+        "client": "the address that connected last",
+        "limit": "how many such connections it may have, an IPv6 /64 together",
+        "count": "connections of all addresses that were turned away since the last event of this "
+        "name; there is one in 10 seconds at the most",
+    },
+)
+
 opened = Event(
     "opened",
     LogLevel.info,
@@ -210,6 +223,7 @@ EVENTS = (
     notListening,
     offering,
     ready,
+    crowded,
     opened,
     authenticated,
     unauthenticated,

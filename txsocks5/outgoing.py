@@ -287,11 +287,18 @@ class Admitted:
 
     @ivar addresses: at least one, in the order in which to try them.
 
-    @ivar reason: what allowed the first of them.
+    @ivar verdict: what allowed the first of them.
     """
 
     addresses: Sequence[IPAddress]
-    reason: str
+    verdict: Verdict
+
+    @property
+    def reason(self) -> str:
+        """
+        Its reason.
+        """
+        return self.verdict.reason
 
 
 class Outgoing:
@@ -351,7 +358,7 @@ class Outgoing:
         allowed = [(verdict, address) for verdict, address in verdicts if verdict.allowed]
         if not allowed:
             raise NotAllowed(verdicts[0][0].reason)
-        return Admitted([address for _, address in allowed], allowed[0][0].reason)
+        return Admitted([address for _, address in allowed], allowed[0][0])
 
     async def find(self, question: Question) -> Admitted:
         """
@@ -375,9 +382,14 @@ class Outgoing:
             looked.addTimeout(self._timeouts.connect, self._clock, _resolvingTooLong)
         return self.admit(question, await looked)
 
-    async def connect(self, question: Question) -> tuple[TargetProtocol, str]:
+    async def connect(
+        self, question: Question, granted: Callable[[Verdict], None]
+    ) -> tuple[TargetProtocol, str]:
         """
         Do what a CONNECT asks for.
+
+        @param granted: called when policy has said yes, before anything is dialled; if it raises
+            an error, nothing is.
 
         @return: the connected protocol, and what allowed it.
 
@@ -389,6 +401,7 @@ class Outgoing:
         """
         began = self._clock.seconds()
         admitted = await self.find(question)
+        granted(admitted.verdict)
         assert question.destination is not None
         port = question.destination.port
         attempts = [self._attempt(Address(address, port)) for address in admitted.addresses]

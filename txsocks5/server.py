@@ -26,7 +26,7 @@ from .auth import Anonymous
 from .bind import Binder
 from .commands import LOOPBACK, Carrier, Client, Means, Performance
 from .config import Network, Timeouts
-from .errors import ProtocolError, ReplyCode, replyCodeOf
+from .errors import OverLimit, ProtocolError, ReplyCode, replyCodeOf
 from .handshake import Handshake
 from .interfaces import (
     Accepted,
@@ -39,6 +39,7 @@ from .interfaces import (
     IResolver,
     ISOCKSReactor,
 )
+from .ledger import Ledger
 from .linger import Linger
 from .outgoing import Outgoing, SystemResolver, TCPDialer
 from .policy import DefaultPolicy, SelfProtectingPolicy
@@ -53,7 +54,7 @@ from .wire import (
     Request,
     Selection,
 )
-from .wrapped import isNowhere, passHalfClose, reachedAddresses
+from .wrapped import isNowhere, knowsClient, passHalfClose, reachedAddresses
 
 __all__ = ["SOCKS5Factory", "SOCKS5Protocol"]
 
@@ -82,6 +83,10 @@ class SOCKS5Protocol(Protocol):
         self._carrier: Carrier | None = None
         self._linger: Linger | None = None
         self._begun = False
+        # What counts this connection among those that have not said yet what they want; and
+        # whether it was turned away for it.
+        self._entry = b""
+        self._turnedAway = False
         self._unacceptable = "no acceptable method offered"
         self._why = ""
 
@@ -111,7 +116,7 @@ class SOCKS5Protocol(Protocol):
             )
         if isinstance(self.transport, ProtocolWrapper):
             passHalfClose(self.transport, self)
-        else:
+        if knowsClient(self.transport):
             self._begin()
 
     def _begin(self) -> None:
@@ -121,9 +126,18 @@ class SOCKS5Protocol(Protocol):
         """
         assert self.transport is not None
         self._begun = True
-        self._client = local.addressOf(self.transport.getPeer())
-        self._emit(events.opened, client="unix" if self._client is None else str(self._client))
-        if self._client is None and isNowhere(self.transport):
+        self._client = client = local.addressOf(self.transport.getPeer())
+        host = None if client is None else client.host
+        assert not isinstance(host, str)
+        try:
+            self._entry = self.factory.means.ledger.enter(host)
+        except OverLimit as error:
+            # One of many, perhaps: it is logged with the others, and not by itself.
+            self._turnedAway = True
+            self._session.stopped(str(error))
+            return
+        self._emit(events.opened, client="unix" if client is None else str(client))
+        if client is None and isNowhere(self.transport):
             self._session.stopped("the PROXY header tells no internet address")
 
     def dataReceived(self, data: bytes) -> None:
@@ -246,6 +260,7 @@ class SOCKS5Protocol(Protocol):
         Do what is asked for.
         """
         self._stopDeadline()
+        self._leave()
         self._performance = Performance(
             self.factory.means, self._session, self._asking(), request, self._emit
         )
@@ -340,8 +355,10 @@ class SOCKS5Protocol(Protocol):
         carried = (
             performance.end() if performance else {"fromClient": 0, "toClient": 0, "dropped": 0}
         )
-        duration = self.factory.reactor.seconds() - self._opened
-        self._emit(events.closed, duration=duration, reason=self._why, **carried)
+        self._leave()
+        if not self._turnedAway:
+            duration = self.factory.reactor.seconds() - self._opened
+            self._emit(events.closed, duration=duration, reason=self._why, **carried)
         self.factory.forget(self)
         # These refer back to us: without them the memory of ten thousand sessions that end at
         # once is free at once, and not when the garbage collector comes by.
@@ -364,6 +381,13 @@ class SOCKS5Protocol(Protocol):
         except Exception:
             self._emit(events.broken, log_failure=Failure())
             self._stream.abort()
+
+    def _leave(self) -> None:
+        """
+        This connection is none of those any more that have not said what they want.
+        """
+        entry, self._entry = self._entry, b""
+        self.factory.means.ledger.leave(entry)
 
     def _stopDeadline(self) -> None:
         """
@@ -410,6 +434,7 @@ class SOCKS5Factory(Factory):
         resolver: IResolver | None = None,
         dialer: IDialer | None = None,
         observer: IRelayObserver | None = None,
+        ledger: Ledger | None = None,
         network: Network | None = None,
         timeouts: Timeouts | None = None,
     ) -> None:
@@ -426,6 +451,9 @@ class SOCKS5Factory(Factory):
         @param dialer: addresses to connections; by default L{TCPDialer}.
 
         @param observer: looks on while data are relayed.
+
+        @param ledger: holds the clients to their limits; by default, those of L{Limits
+            <txsocks5.config.Limits>}.
 
         @param network: how the server meets the network.
 
@@ -458,6 +486,7 @@ class SOCKS5Factory(Factory):
             sweep,
             timeouts,
             observer,
+            ledger or Ledger(reactor),
         )
         self._idle: Deferred[None] | None = None
 

@@ -9,12 +9,13 @@ from typing import Any
 from twisted.internet.interfaces import IHalfCloseableProtocol, ISSLTransport, ITransport
 from twisted.internet.tcp import Connection
 from twisted.protocols.policies import ProtocolWrapper
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import alsoProvides
 
 from . import local
 from .wire import IPAddress
 
-__all__ = ["isNowhere", "passHalfClose", "plainConnection", "reachedAddresses"]
+__all__ = ["isNowhere", "knowsClient", "passHalfClose", "plainConnection", "reachedAddresses"]
 
 
 def passHalfClose(wrapper: ProtocolWrapper, protocol: IHalfCloseableProtocol) -> None:
@@ -53,6 +54,17 @@ def isNowhere(transport: ITransport) -> bool:
     while isinstance(inner, ProtocolWrapper) and inner.transport is not None:
         inner = inner.transport
     return inner is not transport and local.addressOf(inner.getPeer()) is not None
+
+
+def knowsClient(transport: ITransport) -> bool:
+    """
+    Whether a connection tells where it comes from before anything has been received.  With
+    C{haproxy:} the first octets say so; other wrappers may do likewise, but TLS does not.
+    """
+    inner = transport
+    while isinstance(inner, TLSMemoryBIOProtocol) and inner.transport is not None:
+        inner = inner.transport
+    return not isinstance(inner, ProtocolWrapper)
 
 
 def plainConnection(transport: ITransport) -> Connection | None:

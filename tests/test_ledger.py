@@ -1,0 +1,271 @@
+"""
+Tests for L{txsocks5.ledger}.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsocks5.config import Group, Limits, Rule, User
+from txsocks5.errors import NotAllowed, OverLimit, Overloaded, replyCodeOf
+from txsocks5.interfaces import Identity, Question
+from txsocks5.ledger import Holding, Ledger
+from txsocks5.tally import LocalTally
+from txsocks5.testing import RecordedEvents
+from txsocks5.wire import Command
+
+
+def asking(name: str = "alice", host: str | None = "192.0.2.1") -> Question:
+    """
+    The question of a client.
+    """
+    client = None if host is None else ip_address(host)
+    return Question(Identity(name, 2), client, Command.CONNECT, None)
+
+
+class LedgerTestCase(SynchronousTestCase):
+    """
+    A ledger with a clock that stands still.
+    """
+
+    def setUp(self) -> None:
+        """
+        Prepare what it is given.
+        """
+        self.clock = Clock()
+        self.tally = LocalTally()
+        self.events = RecordedEvents(self)
+        self.calendar = datetime(2026, 12, 31, 23, 59, tzinfo=UTC).timestamp()
+
+    def now(self) -> float:
+        """
+        The time of the calendar.
+        """
+        return self.calendar + self.clock.seconds()
+
+    def ledger(
+        self,
+        users: dict[str, User] | None = None,
+        groups: dict[str, Group] | None = None,
+        **limits: Any,
+    ) -> Ledger:
+        """
+        Make one.
+
+        @param limits: those for all.
+        """
+        return Ledger(self.clock, Limits(**limits), users, groups, tally=self.tally, now=self.now)
+
+    def refused(
+        self, ledger: Ledger, question: Question, rule: Rule | None = None
+    ) -> tuple[str, int]:
+        """
+        A request is refused.
+
+        @return: for what reason, and with which REP.
+        """
+        error = self.assertRaises(NotAllowed, ledger.hold, question, rule)
+        return str(error), replyCodeOf(error)
+
+
+class EnterTests(LedgerTestCase):
+    """
+    Tests for L{Ledger.enter} and L{Ledger.leave}: clients that have not said what they want.
+    """
+
+    def test_limit(self) -> None:
+        """
+        S-11: each address has so many, and one more for each that has left.
+        """
+        ledger = self.ledger(handshakesPerAddress=2)
+        one, other = ip_address("192.0.2.1"), ip_address("192.0.2.2")
+        keys = [ledger.enter(one), ledger.enter(one), ledger.enter(other)]
+        error = self.assertRaises(OverLimit, ledger.enter, one)
+        self.assertEqual(str(error), "limit: 2 unauthenticated connections of 192.0.2.1")
+        ledger.leave(keys.pop(0))
+        keys.append(ledger.enter(one))
+        self.assertRaises(OverLimit, ledger.enter, one)
+        for key in keys:
+            ledger.leave(key)
+        self.assertEqual(len(self.tally), 0)
+
+    def test_network(self) -> None:
+        """
+        The addresses of an IPv6 /64 count as one.
+        """
+        ledger = self.ledger(handshakesPerAddress=1)
+        ledger.enter(ip_address("2001:db8::1"))
+        self.assertRaises(OverLimit, ledger.enter, ip_address("2001:db8::2"))
+        ledger.enter(ip_address("2001:db8:0:1::1"))
+
+    def test_default(self) -> None:
+        """
+        It is 64 unless something else is set.
+        """
+        ledger = Ledger(self.clock)
+        for _ in range(64):
+            ledger.enter(ip_address("192.0.2.1"))
+        self.assertRaises(OverLimit, ledger.enter, ip_address("192.0.2.1"))
+
+    def test_unlimited(self) -> None:
+        """
+        0 is no limit, and UNIX sockets have none.
+        """
+        free = self.ledger(handshakesPerAddress=0)
+        strict = self.ledger(handshakesPerAddress=1)
+        for _ in range(3):
+            free.leave(free.enter(ip_address("192.0.2.1")))
+            strict.enter(None)
+        self.assertEqual(len(self.tally), 0)
+
+    def test_flood(self) -> None:
+        """
+        Whoever connects again and again is logged every ten seconds, and not each time.
+        """
+        ledger = self.ledger(handshakesPerAddress=1)
+        ledger.enter(ip_address("192.0.2.1"))
+        for _ in range(120):
+            self.assertRaises(OverLimit, ledger.enter, ip_address("192.0.2.1"))
+            self.clock.advance(0.25)
+        told = [(event["client"], event["limit"], event["count"]) for event in self.events.events]
+        self.assertEqual(told, [("192.0.2.1", 1, 1), ("192.0.2.1", 1, 40), ("192.0.2.1", 1, 40)])
+
+
+class HoldTests(LedgerTestCase):
+    """
+    Tests for L{Ledger.hold}: how many sessions there may be.
+    """
+
+    def fill(self, ledger: Ledger, *questions: Question, rule: Rule | None = None) -> list[Holding]:
+        """
+        Begin sessions.
+        """
+        return [ledger.hold(question, rule) for question in questions]
+
+    def test_unlimited(self) -> None:
+        """
+        Without limits there may be any number, and nothing is counted.
+        """
+        ledger = self.ledger()
+        self.fill(ledger, *[asking()] * 100)
+        self.assertEqual(len(self.tally), 0)
+
+    def test_address(self) -> None:
+        """
+        Over the limit of an address: REP C{02}, with the reason.  Others are not affected.
+        """
+        ledger = self.ledger(sessionsPerAddress=2)
+        held = self.fill(ledger, asking("a"), asking("b"), asking("c", "192.0.2.2"))
+        self.assertEqual(self.refused(ledger, asking("d")), ("limit: 2 sessions of 192.0.2.1", 2))
+        held[0].release()
+        held[0].release()
+        self.fill(ledger, asking("d"))
+        self.refused(ledger, asking("e"))
+
+    def test_network(self) -> None:
+        """
+        The addresses of an IPv6 /64 count as one; UNIX sockets have no address.
+        """
+        ledger = self.ledger(sessionsPerAddress=1)
+        self.fill(ledger, asking(host="2001:db8::1"), asking(host=None), asking(host=None))
+        self.refused(ledger, asking(host="2001:db8::2"))
+
+    def test_user(self) -> None:
+        """
+        Over the limit of a user: REP C{02}, from wherever the user comes.
+        """
+        ledger = self.ledger({"bob": User(sessions=1)}, sessionsPerUser=2)
+        self.fill(ledger, asking(), asking(host="192.0.2.2"), asking("bob"))
+        self.assertEqual(
+            self.refused(ledger, asking(host="192.0.2.3")),
+            ("limit: 2 sessions of user 'alice'", 2),
+        )
+        self.assertEqual(
+            self.refused(ledger, asking("bob")), ("limit: 1 sessions of user 'bob'", 2)
+        )
+
+    def test_nobody(self) -> None:
+        """
+        Those without a name count as one user.
+        """
+        ledger = self.ledger(sessionsPerUser=1)
+        self.fill(ledger, asking(""))
+        self.assertEqual(
+            self.refused(ledger, asking("", "192.0.2.2")),
+            ("limit: 1 sessions of users without a name", 2),
+        )
+
+    def test_anyName(self) -> None:
+        """
+        A name may be whatever an authenticator makes of it.
+        """
+        ledger = self.ledger(sessionsPerUser=1)
+        for name in ("\udcff", "\ud800", "\N{SNOWMAN}", "a\0b"):
+            self.fill(ledger, asking(name))
+            self.refused(ledger, asking(name))
+
+    def test_rule(self) -> None:
+        """
+        Over the limit of the rule that allowed it: REP C{02}, whoever asks.
+        """
+        ledger = self.ledger()
+        rule = Rule(name="wiki", sessions=1)
+        other = Rule(name="all")
+        self.fill(ledger, asking(), rule=rule)
+        self.fill(ledger, asking(), asking(), rule=other)
+        self.assertEqual(
+            self.refused(ledger, asking("bob"), rule), ("limit: 1 sessions by rule 'wiki'", 2)
+        )
+
+    def test_server(self) -> None:
+        """
+        Over the limit of the server: REP C{01}.
+        """
+        ledger = self.ledger(sessions=2)
+        held = self.fill(ledger, asking(), asking("bob", "192.0.2.2"))
+        error = self.assertRaises(Overloaded, ledger.hold, asking("carol", "192.0.2.3"), None)
+        self.assertEqual((str(error), replyCodeOf(error)), ("limit: 2 sessions of the server", 1))
+        held[0].release()
+        self.fill(ledger, asking())
+
+    def test_ownBeforeServers(self) -> None:
+        """
+        Who is over a limit of its own and of the server's is told of its own.
+        """
+        ledger = self.ledger(sessions=1, sessionsPerUser=1)
+        self.fill(ledger, asking())
+        self.assertEqual(self.refused(ledger, asking())[1], 2)
+
+    def test_refusedCountsNowhere(self) -> None:
+        """
+        What is refused by one limit does not count for another.
+        """
+        ledger = self.ledger(sessions=1, sessionsPerUser=9, sessionsPerAddress=9)
+        rule = Rule(name="a", sessions=9)
+        held = self.fill(ledger, asking(), rule=rule)
+        for _ in range(20):
+            self.assertRaises(Overloaded, ledger.hold, asking(), rule)
+        self.assertEqual(len(self.tally), 4)
+        held[0].release()
+        self.assertEqual(len(self.tally), 0)
+
+    def test_expired(self) -> None:
+        """
+        A user is refused from the moment on that is set.
+        """
+        end = datetime(2027, 1, 1, tzinfo=UTC)
+        for expires in (end, end.replace(tzinfo=None)):
+            self.clock = Clock()
+            ledger = self.ledger({"alice": User(expires=expires)})
+            self.clock.advance(59.9)
+            self.fill(ledger, asking())
+            self.clock.advance(0.1)
+            reason, code = self.refused(ledger, asking())
+            self.assertIn("user 'alice' has expired: 2027-01-01T00:00:00", reason)
+            self.assertEqual(code, 2)
+            self.fill(ledger, asking("bob"))
