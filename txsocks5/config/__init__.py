@@ -1,19 +1,26 @@
 """
-The settings of a server, each with its unit and default.
+The settings of a server, each with its unit and default, and how they stand in a file.
 """
 
-from ._configuration import GSSAPI, Auth, Configuration
+from ._configuration import GSSAPI, SECTIONS, Auth, Configuration
+from ._file import readConfiguration, readText
 from ._network import PREFERENCES, Failures, Network, Timeouts, ofFamily
 from ._patterns import ANY, readNetwork, readPattern
+from ._problems import ConfigurationError, Problem
 from ._rules import Group, Limits, Rule, User
-from ._values import IPNetwork, NamedSet, NamePattern, Pattern, Quota
+from ._sizes import NO_QUOTA, Quota, writeQuota, writeRate
+from ._values import COMMANDS, IPNetwork, NamedSet, NamePattern, Pattern, readNameServer
 
 __all__ = [
     "ANY",
+    "COMMANDS",
     "GSSAPI",
+    "NO_QUOTA",
     "PREFERENCES",
+    "SECTIONS",
     "Auth",
     "Configuration",
+    "ConfigurationError",
     "Failures",
     "Group",
     "IPNetwork",
@@ -22,11 +29,17 @@ __all__ = [
     "NamedSet",
     "Network",
     "Pattern",
+    "Problem",
     "Quota",
     "Rule",
     "Timeouts",
     "User",
     "ofFamily",
+    "readConfiguration",
+    "readNameServer",
     "readNetwork",
     "readPattern",
+    "readText",
+    "writeQuota",
+    "writeRate",
 ]

@@ -4,14 +4,110 @@ The whole of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, TypeAlias
 
 import attrs
 
+from ._forms import (
+    BadValue,
+    Checker,
+    Count,
+    Form,
+    Seconds,
+    Switch,
+    Text,
+    COUNT,
+    described,
+    oneOf,
+    SECONDS,
+    some,
+    validated,
+)
 from ._network import Failures, Network, Timeouts
+from ._problems import Problem, quoted
 from ._rules import Group, Limits, Rule, User
+from ._sizes import writeQuota
+from ._values import Endpoint
 
-__all__ = ["GSSAPI", "Auth", "Configuration"]
+__all__ = [
+    "GSSAPI",
+    "LEVELS",
+    "METHODS",
+    "SECTIONS",
+    "Auth",
+    "Configuration",
+    "quotasWithoutDatabase",
+    "unknownGroups",
+]
+
+METHODS = ("password", "gssapi", "none")
+"""
+The words for the authentication methods.
+"""
+
+LEVELS = ("confidentiality", "integrity", "clear", "curl")
+"""
+The words for the protection levels of GSSAPI.
+"""
+
+_FAILURES = Failures()
+_METHOD = oneOf(METHODS)
+_LEVEL = oneOf(LEVELS)
+_WORKERS = "a whole number from 1 to 1024"
+
+
+def _readWorkers(value: object) -> int:
+    """
+    @raise BadValue: it is no number of processes.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1024:
+        raise BadValue(described(value), _WORKERS)
+    return value
+
+
+MethodWord: TypeAlias = Annotated[str, _METHOD]
+"""
+One of L{METHODS}.
+"""
+
+LevelWord: TypeAlias = Annotated[str, _LEVEL]
+"""
+One of L{LEVELS}.
+"""
+
+Workers: TypeAlias = Annotated[int, Form(_WORKERS, _readWorkers)]
+"""
+How many processes.
+"""
+
+
+def _methods(instance: object, attribute: attrs.Attribute[Any], values: tuple[str, ...]) -> None:
+    """
+    @raise BadValue: one is no method, or there twice.
+    """
+    for value in values:
+        _METHOD.read(value)
+    if len(set(values)) < len(values):
+        raise BadValue("a method twice", "each method once", attribute.name)
+
+
+def _keys(instance: object, attribute: attrs.Attribute[Any], value: Mapping[str, object]) -> None:
+    """
+    @raise BadValue: a user or a group has no name, or one that would be a group's in a rule.
+    """
+    for name in value:
+        if not name or name.startswith("@"):
+            raise BadValue(described(name), "a name that does not begin with @", attribute.name)
+
+
+def _levels(instance: object, attribute: attrs.Attribute[Any], values: tuple[str, ...]) -> None:
+    """
+    @raise BadValue: there is none, or one that is no level.
+    """
+    some(instance, attribute, values)
+    for value in values:
+        _LEVEL.read(value)
 
 
 @attrs.frozen(kw_only=True)
@@ -26,9 +122,11 @@ class GSSAPI:
     @ivar levels: the protection levels that are granted.
     """
 
-    keytab: str = ""
-    service: str = ""
-    levels: tuple[str, ...] = ("confidentiality", "integrity")
+    keytab: Text = ""
+    service: Text = ""
+    levels: tuple[LevelWord, ...] = attrs.field(
+        default=("confidentiality", "integrity"), validator=_levels
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -41,16 +139,28 @@ class Auth:
 
     @ivar checkers: who knows the users and their passwords, as C{--auth} takes them.
 
-    @ivar failures: what failures cost; in the file C{failure_delay}, C{failure_limit} and
-        C{failure_window}.
+    @ivar failureDelay: see L{Failures.delay}.
+
+    @ivar failureLimit: see L{Failures.limit}.
+
+    @ivar failureWindow: see L{Failures.window}.
 
     @ivar gssapi: L{None} for not offered.
     """
 
-    methods: tuple[str, ...] = ()
-    checkers: tuple[str, ...] = ()
-    failures: Failures = attrs.field(factory=Failures)
+    methods: tuple[MethodWord, ...] = attrs.field(default=(), validator=_methods)
+    checkers: tuple[Checker, ...] = attrs.field(default=(), repr=False)
+    failureDelay: Seconds = attrs.field(default=_FAILURES.delay, validator=SECONDS)
+    failureLimit: Count = attrs.field(default=_FAILURES.limit, validator=COUNT)
+    failureWindow: Seconds = attrs.field(default=_FAILURES.window, validator=SECONDS)
     gssapi: GSSAPI | None = None
+
+    @property
+    def failures(self) -> Failures:
+        """
+        What failures cost.
+        """
+        return Failures(delay=self.failureDelay, limit=self.failureLimit, window=self.failureWindow)
 
 
 @attrs.frozen(kw_only=True)
@@ -68,13 +178,67 @@ class Configuration:
         defaults hold.
     """
 
-    listen: tuple[str, ...] = ("tcp:1080:interface=127.0.0.1",)
-    workers: int = 1
-    open: bool = False
+    listen: tuple[Endpoint, ...] = attrs.field(
+        default=("tcp:1080:interface=127.0.0.1",), validator=some
+    )
+    workers: Workers = attrs.field(default=1, validator=validated(_readWorkers))
+    open: Switch = False
     auth: Auth = attrs.field(factory=Auth)
     network: Network = attrs.field(factory=Network)
     timeouts: Timeouts = attrs.field(factory=Timeouts)
     limits: Limits = attrs.field(factory=Limits)
-    users: Mapping[str, User] = attrs.field(factory=dict)
-    groups: Mapping[str, Group] = attrs.field(factory=dict)
+    users: Mapping[str, User] = attrs.field(factory=dict, validator=_keys)
+    groups: Mapping[str, Group] = attrs.field(factory=dict, validator=_keys)
     rules: tuple[Rule, ...] = ()
+
+
+SECTIONS: Mapping[str, type] = {
+    "": Configuration,
+    "[auth]": Auth,
+    "[auth.gssapi]": GSSAPI,
+    "[network]": Network,
+    "[timeouts]": Timeouts,
+    "[limits]": Limits,
+    "[users.NAME]": User,
+    "[groups.NAME]": Group,
+    "[[rules]]": Rule,
+}
+"""
+The tables of a file, and the class of each.
+"""
+
+
+def unknownGroups(configuration: Configuration) -> Iterator[Problem]:
+    """
+    Find the groups in rules that do not exist.
+    """
+    known = ", ".join(f"@{name}" for name in configuration.groups) or "no group is defined"
+    for index, rule in enumerate(configuration.rules):
+        for place, name in enumerate(rule.users or ()):
+            if name.startswith("@") and name[1:] not in configuration.groups:
+                yield Problem(
+                    f"rules[{index}].users[{place}]",
+                    f"found {described(name)}, which is no group; allowed: {known}",
+                )
+
+
+def quotasWithoutDatabase(configuration: Configuration) -> Iterator[Problem]:
+    """
+    Find the quotas, if there is no database in which they could survive a restart.
+    """
+    if configuration.limits.database:
+        return
+    quotas = {"limits.quota_per_user": configuration.limits.quotaPerUser}
+    for name, user in configuration.users.items():
+        quotas[f"users.{quoted(name)}.quota"] = user.quota
+    for name, group in configuration.groups.items():
+        quotas[f"groups.{quoted(name)}.quota"] = group.quota
+    for index, rule in enumerate(configuration.rules):
+        quotas[f"rules[{index}].quota"] = rule.quota
+    for path, quota in quotas.items():
+        if quota is not None and quota.octets:
+            yield Problem(
+                path,
+                f"found {described(writeQuota(quota))}, and no limits.database; allowed: a quota "
+                "together with the file that limits.database names",
+            )

@@ -5,12 +5,26 @@ How the server meets the network, what failures cost, and how long things may ta
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any
+from ipaddress import IPv4Address, IPv6Address
+from typing import Annotated, TypeAlias
 
 import attrs
 
-from ..wire import Command, IPAddress, unmapped
+from ..wire import Command, IPAddress
+from ._forms import (
+    BadValue,
+    Count,
+    Form,
+    Seconds,
+    Switch,
+    COUNT,
+    described,
+    oneOf,
+    SECONDS,
+    some,
+    validated,
+)
+from ._values import AddressText, CommandWord, NameServer, Ports, addresses, readNameServer
 
 __all__ = ["PREFERENCES", "Failures", "Network", "Timeouts", "ofFamily"]
 
@@ -19,17 +33,13 @@ PREFERENCES = ("happy-eyeballs", "ipv4", "ipv6", "ipv4-only", "ipv6-only")
 What L{Network.prefer} can be.
 """
 
+_PREFERENCE = oneOf(PREFERENCES)
+_LINGER = "a number of seconds above 0 and below 10"
 
-def _addresses(values: Iterable[IPAddress | str]) -> tuple[IPAddress, ...]:
-    """
-    Read addresses.
-
-    @raise ValueError: one is none, or there are two of a family.
-    """
-    found = tuple(unmapped(ip_address(value)) for value in values)
-    if len({address.version for address in found}) < len(found):
-        raise ValueError("more than one address of a family")
-    return found
+Preference: TypeAlias = Annotated[str, _PREFERENCE]
+"""
+One of L{PREFERENCES}.
+"""
 
 
 def _commands(values: Iterable[int]) -> frozenset[Command]:
@@ -41,20 +51,40 @@ def _commands(values: Iterable[int]) -> frozenset[Command]:
     return frozenset(Command(value) for value in values)
 
 
-def _preference(instance: object, attribute: object, value: str) -> None:
+def _reachable(instance: object, attribute: object, values: tuple[IPAddress, ...]) -> None:
     """
-    @raise ValueError: C{value} is no preference.
+    Clients would take the unspecified address literally (R-1928-69).
+
+    @raise BadValue: an address is none that clients could connect to.
     """
-    if value not in PREFERENCES:
-        raise ValueError(f"prefer: {value!r} is none of {', '.join(PREFERENCES)}")
+    for address in values:
+        if address.is_unspecified or address.is_multicast:
+            raise BadValue(f'"{address}"', "an address that clients can reach", "advertise")
 
 
-def _notNegative(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+def _servers(instance: object, attribute: object, values: tuple[str, ...]) -> None:
     """
-    @raise ValueError: C{value} is no number from 0 up.
+    @raise BadValue: nobody would be asked, or somebody who is no name server.
     """
-    if not isinstance(value, (int, float)) or not value >= 0:
-        raise ValueError(f"{attribute.name}: {value!r} is no number from 0 up")
+    if not values:
+        raise BadValue("an empty array", "at least one entry", "resolver")
+    for value in values:
+        readNameServer(value)
+
+
+def _readLinger(value: object) -> float:
+    """
+    @raise BadValue: RFC 1928 section 6 wants the connection gone 10 seconds after the failure.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 10:
+        raise BadValue(described(value), _LINGER)
+    return value
+
+
+Linger: TypeAlias = Annotated[float, Form(_LINGER, _readLinger)]
+"""
+How long a client that was refused is waited for.
+"""
 
 
 @attrs.frozen(kw_only=True)
@@ -71,9 +101,9 @@ class Failures:
     @ivar window: seconds.
     """
 
-    delay: float = attrs.field(default=0.5, validator=_notNegative)
-    limit: int = attrs.field(default=20, validator=_notNegative)
-    window: float = attrs.field(default=300, validator=_notNegative)
+    delay: Seconds = attrs.field(default=0.5, validator=SECONDS)
+    limit: Count = attrs.field(default=20, validator=COUNT)
+    window: Seconds = attrs.field(default=300, validator=SECONDS)
 
 
 @attrs.frozen(kw_only=True)
@@ -108,17 +138,23 @@ class Network:
     @ivar strict: refuse requests and drop datagrams in which RSV is not zero.
     """
 
-    commands: frozenset[Command] = attrs.field(default=frozenset(Command), converter=_commands)
-    advertise: tuple[IPAddress, ...] = attrs.field(default=(), converter=_addresses)
-    ports: range | None = attrs.field(
+    commands: frozenset[CommandWord] = attrs.field(
+        default=frozenset(Command), converter=_commands, validator=some
+    )
+    advertise: tuple[AddressText, ...] = attrs.field(
+        default=(), converter=addresses, validator=_reachable
+    )
+    ports: Ports | None = attrs.field(
         default=None, validator=attrs.validators.optional(attrs.validators.instance_of(range))
     )
-    outgoing: tuple[IPAddress, ...] = attrs.field(default=(), converter=_addresses)
-    prefer: str = attrs.field(default="happy-eyeballs", validator=_preference)
-    resolver: tuple[str, ...] = ("system",)
-    udpReassembly: bool = True
-    udpFullCone: bool = False
-    strict: bool = False
+    outgoing: tuple[AddressText, ...] = attrs.field(default=(), converter=addresses)
+    prefer: Preference = attrs.field(
+        default="happy-eyeballs", validator=validated(_PREFERENCE.read)
+    )
+    resolver: tuple[NameServer, ...] = attrs.field(default=("system",), validator=_servers)
+    udpReassembly: Switch = True
+    udpFullCone: Switch = False
+    strict: Switch = False
 
     def advertised(self, like: IPAddress) -> IPAddress:
         """
@@ -164,13 +200,11 @@ class Timeouts:
         section 6 wants the connection gone 10 seconds after the failure.
     """
 
-    handshake: float = attrs.field(default=30, validator=_notNegative)
-    connect: float = attrs.field(default=30, validator=_notNegative)
-    bind: float = attrs.field(default=120, validator=_notNegative)
-    idle: float = attrs.field(default=0, validator=_notNegative)
-    halfClosed: float = attrs.field(default=300, validator=_notNegative)
-    udpIdle: float = attrs.field(default=300, validator=_notNegative)
-    drain: float = attrs.field(default=30, validator=_notNegative)
-    linger: float = attrs.field(
-        default=3, validator=attrs.validators.and_(attrs.validators.gt(0), attrs.validators.lt(10))
-    )
+    handshake: Seconds = attrs.field(default=30, validator=SECONDS)
+    connect: Seconds = attrs.field(default=30, validator=SECONDS)
+    bind: Seconds = attrs.field(default=120, validator=SECONDS)
+    idle: Seconds = attrs.field(default=0, validator=SECONDS)
+    halfClosed: Seconds = attrs.field(default=300, validator=SECONDS)
+    udpIdle: Seconds = attrs.field(default=300, validator=SECONDS)
+    drain: Seconds = attrs.field(default=30, validator=SECONDS)
+    linger: Linger = attrs.field(default=3, validator=validated(_readLinger))

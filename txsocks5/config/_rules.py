@@ -5,13 +5,144 @@ Who may do what, and how much of it.
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated, Any, TypeAlias
 
 import attrs
 
-from ..wire import Command, IPAddress
-from ._values import IPNetwork, Pattern, Quota
+from ._forms import BadValue, Count, Form, Name, Text, COUNT, described, some, validated
+from ._patterns import readNetwork, readPattern
+from ._sizes import Quota, QuotaText, Rate
+from ._values import (
+    AddressText,
+    CommandWord,
+    IPNetwork,
+    Moment,
+    NamedSet,
+    NamePattern,
+    Pattern,
+    PortsOrPort,
+    addresses,
+)
 
 __all__ = ["Group", "Limits", "Rule", "User"]
+
+_MOST = 2**63 - 1
+_MEMBER = "the name of a user, which does not begin with @"
+_USER = 'the name of a user, or of a group as "@NAME"'
+_NETWORK = 'a network, such as "10.0.0.0/8" or "2001:db8::/32", or an address'
+_PATTERN = (
+    'a name, such as "www.example.com"; "*.example.com", for the names below it; an address; a '
+    'network, such as "192.0.2.0/24"; or "loopback", "link-local", "private", "cgnat", "metadata", '
+    '"multicast", "reserved", "any"'
+)
+
+
+def _readMember(value: object) -> str:
+    """
+    @raise BadValue: it is no name, or that of a group.
+    """
+    if not isinstance(value, str) or not value or value.startswith("@"):
+        raise BadValue(described(value), _MEMBER)
+    return value
+
+
+def _readUser(value: object) -> str:
+    """
+    @raise BadValue: it is no name.
+    """
+    if not isinstance(value, str) or not value.removeprefix("@"):
+        raise BadValue(described(value), _USER)
+    return value
+
+
+def _readNetwork(value: object) -> IPNetwork:
+    """
+    @raise ValueError: it is no network, or has host bits set.
+    """
+    if not isinstance(value, str):
+        raise BadValue(described(value), _NETWORK)
+    return readNetwork(value)
+
+
+def _readPattern(value: object) -> Pattern:
+    """
+    @raise ValueError: it is no pattern.
+    """
+    if not isinstance(value, str):
+        raise BadValue(described(value), _PATTERN)
+    return readPattern(value)
+
+
+def _writePattern(pattern: Pattern) -> str:
+    """
+    A pattern as it would be read again.
+    """
+    if isinstance(pattern, NamePattern):
+        return described(f"*.{pattern.name}" if pattern.below else pattern.name)
+    return described(pattern.name if isinstance(pattern, NamedSet) else str(pattern))
+
+
+Member: TypeAlias = Annotated[str, Form(_MEMBER, _readMember)]
+"""
+A user.
+"""
+
+UserOrGroup: TypeAlias = Annotated[str, Form(_USER, _readUser)]
+"""
+A user, or a group.
+"""
+
+NetworkText: TypeAlias = Annotated[IPNetwork, Form(_NETWORK, _readNetwork, _writePattern)]
+"""
+Where clients are.
+"""
+
+PatternText: TypeAlias = Annotated[Pattern, Form(_PATTERN, _readPattern, _writePattern)]
+"""
+A destination.
+"""
+
+
+def _amount(instance: object, attribute: attrs.Attribute[Any], value: int | None) -> None:
+    """
+    @raise BadValue: C{value} is no number of something.
+    """
+    if value is not None and not 0 <= value <= _MOST:
+        raise BadValue(described(value), f"a whole number from 0 to {_MOST}", attribute.name)
+
+
+def _moment(instance: object, attribute: attrs.Attribute[Any], value: datetime | None) -> None:
+    """
+    @raise BadValue: C{value} is a time that is another one in each time zone.
+    """
+    if value is not None and value.tzinfo is None:
+        raise BadValue(described(value), "a date and time with offset", attribute.name)
+
+
+def _unlessNone(quota: Quota | None) -> Quota | None:
+    """
+    A quota of no octets is none.
+    """
+    return quota if quota and quota.octets else None
+
+
+def _members(instance: object, attribute: attrs.Attribute[Any], names: frozenset[str]) -> None:
+    """
+    @raise BadValue: a member is a group, or has no name.
+    """
+    for name in names:
+        validated(_readMember)(instance, attribute, name)
+
+
+def _users(
+    instance: object, attribute: attrs.Attribute[Any], names: tuple[str, ...] | None
+) -> None:
+    """
+    @raise BadValue: there is none, or one of them is no name.
+    """
+    some(instance, attribute, names)
+    for name in names or ():
+        validated(_readUser)(instance, attribute, name)
 
 
 @attrs.frozen(kw_only=True)
@@ -35,13 +166,13 @@ class Limits:
         is a quota.
     """
 
-    sessions: int = 0
-    sessionsPerAddress: int = 0
-    sessionsPerUser: int = 0
-    handshakesPerAddress: int = 64
-    bandwidthPerUser: int = 0
-    quotaPerUser: Quota | None = None
-    database: str = ""
+    sessions: Count = attrs.field(default=0, validator=COUNT)
+    sessionsPerAddress: Count = attrs.field(default=0, validator=COUNT)
+    sessionsPerUser: Count = attrs.field(default=0, validator=COUNT)
+    handshakesPerAddress: Count = attrs.field(default=64, validator=COUNT)
+    bandwidthPerUser: Rate = attrs.field(default=0, validator=_amount)
+    quotaPerUser: QuotaText | None = attrs.field(default=None, converter=_unlessNone)
+    database: Text = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -62,11 +193,13 @@ class User:
         family.
     """
 
-    expires: datetime | None = None
-    bandwidth: int | None = None
-    sessions: int | None = None
-    quota: Quota | None = None
-    outgoing: tuple[IPAddress, ...] = ()
+    expires: Moment | None = attrs.field(default=None, validator=_moment)
+    bandwidth: Rate | None = attrs.field(default=None, validator=_amount)
+    sessions: Count | None = attrs.field(default=None, validator=_amount)
+    quota: QuotaText | None = None
+    outgoing: tuple[AddressText, ...] = attrs.field(
+        default=(), converter=addresses, metadata={"lone": True}
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -85,11 +218,15 @@ class Group:
     @ivar outgoing: see L{User.outgoing}; of several groups the first in the file counts.
     """
 
-    members: frozenset[str] = frozenset()
-    bandwidth: int | None = None
-    sessions: int | None = None
-    quota: Quota | None = None
-    outgoing: tuple[IPAddress, ...] = ()
+    members: frozenset[Member] = attrs.field(
+        default=frozenset(), converter=frozenset, validator=_members
+    )
+    bandwidth: Rate | None = attrs.field(default=None, validator=_amount)
+    sessions: Count | None = attrs.field(default=None, validator=_amount)
+    quota: QuotaText | None = None
+    outgoing: tuple[AddressText, ...] = attrs.field(
+        default=(), converter=addresses, metadata={"lone": True}
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -119,13 +256,23 @@ class Rule:
     @ivar quota: how much they may relay together.
     """
 
-    name: str
-    allow: frozenset[Command] | None = None
-    deny: frozenset[Command] | None = None
-    users: tuple[str, ...] | None = None
-    source: tuple[IPNetwork, ...] | None = attrs.field(default=None, metadata={"key": "from"})
-    to: tuple[Pattern, ...] | None = None
-    ports: tuple[range, ...] | None = None
-    bandwidth: int = 0
-    sessions: int = 0
-    quota: Quota | None = None
+    name: Name
+    allow: frozenset[CommandWord] | None = attrs.field(default=None, validator=some)
+    deny: frozenset[CommandWord] | None = attrs.field(default=None, validator=some)
+    users: tuple[UserOrGroup, ...] | None = attrs.field(default=None, validator=_users)
+    source: tuple[NetworkText, ...] | None = attrs.field(
+        default=None, validator=some, metadata={"key": "from"}
+    )
+    to: tuple[PatternText, ...] | None = attrs.field(default=None, validator=some)
+    ports: tuple[PortsOrPort, ...] | None = attrs.field(default=None, validator=some)
+    bandwidth: Rate = attrs.field(default=0, validator=_amount)
+    sessions: Count = attrs.field(default=0, validator=COUNT)
+    quota: QuotaText | None = attrs.field(default=None, converter=_unlessNone)
+
+    def __attrs_post_init__(self) -> None:
+        """
+        @raise BadValue: it allows and denies, or neither.
+        """
+        if (self.allow is None) == (self.deny is None):
+            found = "neither allow nor deny" if self.allow is None else "both allow and deny"
+            raise BadValue(found, "one of them")

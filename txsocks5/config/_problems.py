@@ -1,0 +1,80 @@
+"""
+What is wrong with a configuration, and where.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+
+__all__ = ["ConfigurationError", "Problem", "keyOf", "quoted"]
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+@attrs.frozen
+class Problem:
+    """
+    One thing that is wrong, or dubious.
+
+    @ivar path: the key's full path, as C{rules[2].ports[0]}; empty if no key is meant.
+
+    @ivar text: what was found, and what is allowed.
+    """
+
+    path: str
+    text: str
+
+    def __str__(self) -> str:
+        """
+        All of it, on one line.
+        """
+        line = f"{self.path}: {self.text}" if self.path else self.text
+        return "".join(
+            character if character.isprintable() else ascii(character)[1:-1] for character in line
+        )
+
+
+class ConfigurationError(Exception):
+    """
+    A configuration with which nothing can be started.
+
+    @ivar problems: all that is wrong with it; at least one.
+    """
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(*self.problems)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """
+        One line for each problem.
+        """
+        return tuple(map(str, self.problems))
+
+    def __str__(self) -> str:
+        """
+        All lines.
+        """
+        return "\n".join(self.lines)
+
+
+def keyOf(field: attrs.Attribute[Any]) -> str:
+    """
+    The key that stands for a setting in a file: C{half_closed} for C{halfClosed}.
+    """
+    key: str = field.metadata.get("key") or _HUMP.sub("_", field.name).lower()
+    return key
+
+
+def quoted(key: str) -> str:
+    """
+    A key as it stands in a file: in quotes if it has to.
+    """
+    return key if _BARE.fullmatch(key) else json.dumps(key).replace("\x7f", "\\u007f")
