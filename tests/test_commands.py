@@ -1177,8 +1177,12 @@ class LimitTests(ServedTestCase):
         """
         The rule whose limit counts is the one that has allowed the first address.
         """
-        self.policy.request = Verdict(True, "rule 1", Rule(name="name", sessions=5))
-        address = Verdict(True, "rule 2", Rule(name="address", sessions=1))
+        self.policy.request = Verdict(
+            True, "rule 1", Rule(name="name", allow=frozenset(Command), sessions=5)
+        )
+        address = Verdict(
+            True, "rule 2", Rule(name="address", allow=frozenset(Command), sessions=1)
+        )
         self.policy.addresses["192.0.2.7"] = address
         factory = self.limited()
         self.call(factory).say(GREETING + CONNECT)

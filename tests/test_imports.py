@@ -22,13 +22,19 @@ LAYERS = (
     ("wire._addresses",),
     ("wire._datagram", "wire._gssapi", "wire._password", "wire._socks"),
     ("wire", "passwordfile", "turnstile"),
-    ("networks",),
-    # The borders, the settings, the machine's addresses.
-    ("config._network", "config._values"),
-    ("config._patterns", "config._rules"),
+    ("exposure", "networks"),
+    # The settings, and how they stand in a file.
+    ("config._problems",),
+    ("config._forms",),
+    ("config._sizes", "config._values"),
+    ("config._network", "config._patterns"),
+    ("config._rules",),
     ("config._configuration",),
+    ("config._structure",),
+    ("config._file",),
     ("config",),
-    ("exposure", "interfaces", "local"),
+    # The borders, the machine's addresses.
+    ("interfaces", "local"),
     # Single rooms: none of them knows of a session.
     ("encapsulation", "passwd", "policy", "roster", "tally", "throttle", "wrapped"),
     ("datagrams", "stream"),

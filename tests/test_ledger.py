@@ -214,8 +214,8 @@ class HoldTests(LedgerTestCase):
         Over the limit of the rule that allowed it: REP C{02}, whoever asks.
         """
         ledger = self.ledger()
-        rule = Rule(name="wiki", sessions=1)
-        other = Rule(name="all")
+        rule = Rule(name="wiki", allow=frozenset(Command), sessions=1)
+        other = Rule(name="all", allow=frozenset(Command))
         self.fill(ledger, asking(), rule=rule)
         self.fill(ledger, asking(), asking(), rule=other)
         self.assertEqual(
@@ -246,7 +246,7 @@ class HoldTests(LedgerTestCase):
         What is refused by one limit does not count for another.
         """
         ledger = self.ledger(sessions=1, sessionsPerUser=9, sessionsPerAddress=9)
-        rule = Rule(name="a", sessions=9)
+        rule = Rule(name="a", allow=frozenset(Command), sessions=9)
         held = self.fill(ledger, asking(), rule=rule)
         for _ in range(20):
             self.assertRaises(Overloaded, ledger.hold, asking(), rule)

@@ -10,6 +10,8 @@ from typing import Annotated, Any, TypeAlias
 import attrs
 
 from ._forms import (
+    COUNT,
+    SECONDS,
     BadValue,
     Checker,
     Count,
@@ -17,15 +19,14 @@ from ._forms import (
     Seconds,
     Switch,
     Text,
-    COUNT,
     described,
+    each,
     oneOf,
-    SECONDS,
     some,
     validated,
 )
 from ._network import Failures, Network, Timeouts
-from ._problems import Problem, quoted
+from ._problems import Problem, bareOrQuoted
 from ._rules import Group, Limits, Rule, User
 from ._sizes import writeQuota
 from ._values import Endpoint
@@ -82,14 +83,12 @@ How many processes.
 """
 
 
-def _methods(instance: object, attribute: attrs.Attribute[Any], values: tuple[str, ...]) -> None:
+def _once(instance: object, attribute: attrs.Attribute[Any], values: tuple[str, ...]) -> None:
     """
-    @raise BadValue: one is no method, or there twice.
+    @raise BadValue: a value is there twice.
     """
-    for value in values:
-        _METHOD.read(value)
     if len(set(values)) < len(values):
-        raise BadValue("a method twice", "each method once", attribute.name)
+        raise BadValue("one of them twice", "each of them once", attribute.name)
 
 
 def _keys(instance: object, attribute: attrs.Attribute[Any], value: Mapping[str, object]) -> None:
@@ -99,15 +98,6 @@ def _keys(instance: object, attribute: attrs.Attribute[Any], value: Mapping[str,
     for name in value:
         if not name or name.startswith("@"):
             raise BadValue(described(name), "a name that does not begin with @", attribute.name)
-
-
-def _levels(instance: object, attribute: attrs.Attribute[Any], values: tuple[str, ...]) -> None:
-    """
-    @raise BadValue: there is none, or one that is no level.
-    """
-    some(instance, attribute, values)
-    for value in values:
-        _LEVEL.read(value)
 
 
 @attrs.frozen(kw_only=True)
@@ -125,7 +115,7 @@ class GSSAPI:
     keytab: Text = ""
     service: Text = ""
     levels: tuple[LevelWord, ...] = attrs.field(
-        default=("confidentiality", "integrity"), validator=_levels
+        default=("confidentiality", "integrity"), validator=[some, each(_LEVEL.read), _once]
     )
 
 
@@ -148,7 +138,7 @@ class Auth:
     @ivar gssapi: L{None} for not offered.
     """
 
-    methods: tuple[MethodWord, ...] = attrs.field(default=(), validator=_methods)
+    methods: tuple[MethodWord, ...] = attrs.field(default=(), validator=[each(_METHOD.read), _once])
     checkers: tuple[Checker, ...] = attrs.field(default=(), repr=False)
     failureDelay: Seconds = attrs.field(default=_FAILURES.delay, validator=SECONDS)
     failureLimit: Count = attrs.field(default=_FAILURES.limit, validator=COUNT)
@@ -212,13 +202,14 @@ def unknownGroups(configuration: Configuration) -> Iterator[Problem]:
     """
     Find the groups in rules that do not exist.
     """
-    known = ", ".join(f"@{name}" for name in configuration.groups) or "no group is defined"
+    known = ", ".join(described(f"@{name}") for name in configuration.groups)
+    allowed = f"a user, or one of {known}" if known else "a user, as there are no groups"
     for index, rule in enumerate(configuration.rules):
         for place, name in enumerate(rule.users or ()):
             if name.startswith("@") and name[1:] not in configuration.groups:
                 yield Problem(
                     f"rules[{index}].users[{place}]",
-                    f"found {described(name)}, which is no group; allowed: {known}",
+                    f"found {described(name)}, which is no group; allowed: {allowed}",
                 )
 
 
@@ -230,9 +221,9 @@ def quotasWithoutDatabase(configuration: Configuration) -> Iterator[Problem]:
         return
     quotas = {"limits.quota_per_user": configuration.limits.quotaPerUser}
     for name, user in configuration.users.items():
-        quotas[f"users.{quoted(name)}.quota"] = user.quota
+        quotas[f"users.{bareOrQuoted(name)}.quota"] = user.quota
     for name, group in configuration.groups.items():
-        quotas[f"groups.{quoted(name)}.quota"] = group.quota
+        quotas[f"groups.{bareOrQuoted(name)}.quota"] = group.quota
     for index, rule in enumerate(configuration.rules):
         quotas[f"rules[{index}].quota"] = rule.quota
     for path, quota in quotas.items():

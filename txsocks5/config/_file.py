@@ -33,43 +33,46 @@ def readConfiguration(
     @raise ConfigurationError: it cannot be read, or something in it is wrong; the error has all
         that is.
     """
+    name = os.fspath(path)
     try:
         with open(path, "rb") as file:
             octets = file.read(_MAX_OCTETS + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise _wrong(path, f"cannot be read: {reason}") from None
+        raise _wrong(f"{name} cannot be read: {reason}") from None
     if len(octets) > _MAX_OCTETS:
-        raise _wrong(path, f"is larger than {_MAX_OCTETS} octets")
+        raise _wrong(f"{name} is larger than {_MAX_OCTETS} octets")
     try:
-        return readText(octets.decode("utf-8"), without=without)
+        text = octets.decode("utf-8")
     except UnicodeDecodeError as error:
         line = octets[: error.start].count(b"\n") + 1
-        raise _wrong(path, f"is no TOML: not in UTF-8 (at line {line})") from None
-    except tomllib.TOMLDecodeError as error:
-        raise _wrong(path, f"is no TOML: {error}") from None
+        raise _wrong(f"{name} is no TOML: not in UTF-8 (at line {line})") from None
+    return readText(text, name=name, without=without)
 
 
-def readText(text: str, *, without: Collection[str] = ()) -> Configuration:
+def readText(text: str, *, name: str = "the text", without: Collection[str] = ()) -> Configuration:
     """
     Read the text of a configuration file.
 
+    @param name: what errors call the text.
+
     @param without: see L{readConfiguration}.
 
-    @raise TOMLDecodeError: it is no TOML; the error says in which line.
-
-    @raise ConfigurationError: something in it is wrong; the error has all that is.
+    @raise ConfigurationError: see L{readConfiguration}.
     """
     try:
         from ._structure import structured
     except ImportError as error:
-        raise ConfigurationError(
-            [Problem("", f"a configuration file needs {error.name}: pip install txsocks5[config]")]
+        raise _wrong(
+            f"a configuration file needs {error.name}: pip install txsocks5[config]"
         ) from None
     try:
         tables = tomllib.loads(text)
     except RecursionError:
-        raise tomllib.TOMLDecodeError("nested too deeply") from None
+        raise _wrong(f"{name} is no TOML: nested too deeply") from None
+    except ValueError as error:
+        # Most of them are TOMLDecodeError; a number may be too long for Python.
+        raise _wrong(f"{name} is no TOML: {error}") from None
     for key in without:
         _remove(tables, key.split("."))
     configuration, problems = structured(tables)
@@ -89,8 +92,8 @@ def _remove(tables: dict[str, Any], keys: list[str]) -> None:
         inner.pop(keys[-1], None)
 
 
-def _wrong(path: str | os.PathLike[str], text: str) -> ConfigurationError:
+def _wrong(text: str) -> ConfigurationError:
     """
     Say what is wrong with the file as a whole.
     """
-    return ConfigurationError([Problem("", f"{os.fspath(path)} {text}")])
+    return ConfigurationError([Problem("", text)])

@@ -7,12 +7,13 @@ cannot differ.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, time
 from typing import Annotated, Any, TypeAlias
 
 import attrs
+
+from ._problems import quoted
 
 __all__ = [
     "COUNT",
@@ -26,6 +27,7 @@ __all__ = [
     "Switch",
     "Text",
     "described",
+    "each",
     "formOf",
     "oneOf",
     "some",
@@ -80,7 +82,7 @@ def described(value: object) -> str:
     if not isinstance(value, str):
         return ascii(value)
     text = value if len(value) <= _MAX_TEXT else value[:_MAX_TEXT] + "..."
-    return json.dumps(text).replace("\x7f", "\\u007f")
+    return quoted(text)
 
 
 def _withoutContent(value: object) -> str:
@@ -249,6 +251,21 @@ def validated(read: Callable[[object], object]) -> Callable[[Any, attrs.Attribut
             raise BadValue(error.found, error.allowed, attribute.name) from None
 
     return validate
+
+
+def each(read: Callable[[object], object]) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
+    """
+    Make a validator for settings that have several values, or L{None}.
+
+    @param read: see L{validated}.
+    """
+    validate = validated(read)
+
+    def validateAll(instance: object, attribute: attrs.Attribute[Any], values: Any) -> None:
+        for value in values or ():
+            validate(instance, attribute, value)
+
+    return validateAll
 
 
 SECONDS = validated(_readSeconds)

@@ -12,15 +12,16 @@ import attrs
 
 from ..wire import Command, IPAddress
 from ._forms import (
+    COUNT,
+    SECONDS,
     BadValue,
     Count,
     Form,
     Seconds,
     Switch,
-    COUNT,
     described,
+    each,
     oneOf,
-    SECONDS,
     some,
     validated,
 )
@@ -58,18 +59,8 @@ def _reachable(instance: object, attribute: object, values: tuple[IPAddress, ...
     @raise BadValue: an address is none that clients could connect to.
     """
     for address in values:
-        if address.is_unspecified or address.is_multicast:
+        if address.is_unspecified:
             raise BadValue(f'"{address}"', "an address that clients can reach", "advertise")
-
-
-def _servers(instance: object, attribute: object, values: tuple[str, ...]) -> None:
-    """
-    @raise BadValue: nobody would be asked, or somebody who is no name server.
-    """
-    if not values:
-        raise BadValue("an empty array", "at least one entry", "resolver")
-    for value in values:
-        readNameServer(value)
 
 
 def _readLinger(value: object) -> float:
@@ -151,7 +142,9 @@ class Network:
     prefer: Preference = attrs.field(
         default="happy-eyeballs", validator=validated(_PREFERENCE.read)
     )
-    resolver: tuple[NameServer, ...] = attrs.field(default=("system",), validator=_servers)
+    resolver: tuple[NameServer, ...] = attrs.field(
+        default=("system",), validator=[some, each(readNameServer)]
+    )
     udpReassembly: Switch = True
     udpFullCone: Switch = False
     strict: Switch = False

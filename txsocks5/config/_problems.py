@@ -4,16 +4,16 @@ What is wrong with a configuration, and where.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from typing import Any
 
 import attrs
 
-__all__ = ["ConfigurationError", "Problem", "keyOf", "quoted"]
+__all__ = ["ConfigurationError", "Problem", "bareOrQuoted", "keyOf", "quoted"]
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -73,8 +73,27 @@ def keyOf(field: attrs.Attribute[Any]) -> str:
     return key
 
 
-def quoted(key: str) -> str:
+def quoted(text: str) -> str:
+    """
+    Text as a TOML string, in printable ASCII.
+    """
+    return '"' + "".join(map(_escaped, text)) + '"'
+
+
+def _escaped(character: str) -> str:
+    """
+    A character within a TOML string.
+    """
+    if character in ('"', "\\"):
+        return "\\" + character
+    if character.isascii() and character.isprintable():
+        return character
+    number = ord(character)
+    return _SHORT.get(character) or (f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}")
+
+
+def bareOrQuoted(key: str) -> str:
     """
     A key as it stands in a file: in quotes if it has to.
     """
-    return key if _BARE.fullmatch(key) else json.dumps(key).replace("\x7f", "\\u007f")
+    return key if _BARE.fullmatch(key) else quoted(key)

@@ -4,12 +4,11 @@ Who may do what, and how much of it.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, TypeAlias
 
 import attrs
 
-from ._forms import BadValue, Count, Form, Name, Text, COUNT, described, some, validated
+from ._forms import COUNT, BadValue, Count, Form, Name, Text, described, each, some
 from ._patterns import readNetwork, readPattern
 from ._sizes import Quota, QuotaText, Rate
 from ._values import (
@@ -111,38 +110,11 @@ def _amount(instance: object, attribute: attrs.Attribute[Any], value: int | None
         raise BadValue(described(value), f"a whole number from 0 to {_MOST}", attribute.name)
 
 
-def _moment(instance: object, attribute: attrs.Attribute[Any], value: datetime | None) -> None:
-    """
-    @raise BadValue: C{value} is a time that is another one in each time zone.
-    """
-    if value is not None and value.tzinfo is None:
-        raise BadValue(described(value), "a date and time with offset", attribute.name)
-
-
 def _unlessNone(quota: Quota | None) -> Quota | None:
     """
     A quota of no octets is none.
     """
     return quota if quota and quota.octets else None
-
-
-def _members(instance: object, attribute: attrs.Attribute[Any], names: frozenset[str]) -> None:
-    """
-    @raise BadValue: a member is a group, or has no name.
-    """
-    for name in names:
-        validated(_readMember)(instance, attribute, name)
-
-
-def _users(
-    instance: object, attribute: attrs.Attribute[Any], names: tuple[str, ...] | None
-) -> None:
-    """
-    @raise BadValue: there is none, or one of them is no name.
-    """
-    some(instance, attribute, names)
-    for name in names or ():
-        validated(_readUser)(instance, attribute, name)
 
 
 @attrs.frozen(kw_only=True)
@@ -193,7 +165,7 @@ class User:
         family.
     """
 
-    expires: Moment | None = attrs.field(default=None, validator=_moment)
+    expires: Moment | None = None
     bandwidth: Rate | None = attrs.field(default=None, validator=_amount)
     sessions: Count | None = attrs.field(default=None, validator=_amount)
     quota: QuotaText | None = None
@@ -219,7 +191,7 @@ class Group:
     """
 
     members: frozenset[Member] = attrs.field(
-        default=frozenset(), converter=frozenset, validator=_members
+        default=frozenset(), converter=frozenset, validator=each(_readMember)
     )
     bandwidth: Rate | None = attrs.field(default=None, validator=_amount)
     sessions: Count | None = attrs.field(default=None, validator=_amount)
@@ -259,7 +231,9 @@ class Rule:
     name: Name
     allow: frozenset[CommandWord] | None = attrs.field(default=None, validator=some)
     deny: frozenset[CommandWord] | None = attrs.field(default=None, validator=some)
-    users: tuple[UserOrGroup, ...] | None = attrs.field(default=None, validator=_users)
+    users: tuple[UserOrGroup, ...] | None = attrs.field(
+        default=None, validator=[some, each(_readUser)]
+    )
     source: tuple[NetworkText, ...] | None = attrs.field(
         default=None, validator=some, metadata={"key": "from"}
     )

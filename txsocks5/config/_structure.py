@@ -25,7 +25,7 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from ._configuration import SECTIONS, Configuration, quotasWithoutDatabase, unknownGroups
 from ._forms import BadValue, described, formOf
-from ._problems import Problem, keyOf, quoted
+from ._problems import Problem, bareOrQuoted, keyOf
 from ._rules import Group, Rule, User
 from ._values import COMMANDS
 
@@ -68,7 +68,7 @@ class _Structure:
         fields = {keyOf(field): field for field in attrs.fields(Configuration)}
         settings: dict[str, Any] = {}
         for key, value in tables.items():
-            with self._noting(quoted(key)):
+            with self._noting(bareOrQuoted(key)):
                 if key not in fields:
                     raise ForbiddenExtraKeysError(None, Configuration, {key})
                 if key == "rules":
@@ -107,10 +107,10 @@ class _Structure:
             raise BadValue(described(value), f"tables, each of which begins with [{key}.NAME]")
         found = {}
         for name, table in value.items():
-            with self._noting(f"{key}.{quoted(name)}"):
+            with self._noting(f"{key}.{bareOrQuoted(name)}"):
                 if not name or name.startswith("@"):
                     raise BadValue(described(name), _NAMED)
-                found[name] = self._part(f"{key}.{quoted(name)}", table, kind())
+                found[name] = self._part(f"{key}.{bareOrQuoted(name)}", table, kind())
         return found
 
     def _part(self, path: str, table: object, otherwise: _Part) -> _Part:
@@ -152,7 +152,7 @@ def _problems(error: BaseException, path: str) -> Iterator[Problem]:
     elif isinstance(error, ForbiddenExtraKeysError):
         for key in sorted(error.extra_fields):
             # At the top the path is that of the key already.
-            where = path if error.cl is Configuration else f"{path}.{quoted(key)}"
+            where = path if error.cl is Configuration else f"{path}.{bareOrQuoted(key)}"
             yield Problem(where, _unknown(key, error.cl))
     elif isinstance(error, BadValue):
         yield Problem(path, f"found {error.found}; allowed: {error.allowed}")
@@ -164,12 +164,14 @@ def _step(error: BaseException, kind: type) -> str:
     """
     From something to the part of it in which there is an error.
     """
-    for note in getattr(error, "__notes__", ()):
-        if isinstance(note, AttributeValidationNote):
-            return f".{keyOf(attrs.fields_dict(kind)[note.name])}"
-        if isinstance(note, IterableValidationNote):
-            return f"[{note.index}]"
-    return ""
+    notes = [
+        f".{keyOf(attrs.fields_dict(kind)[note.name])}"
+        if isinstance(note, AttributeValidationNote)
+        else f"[{note.index}]"
+        for note in getattr(error, "__notes__", ())
+        if isinstance(note, (AttributeValidationNote, IterableValidationNote))
+    ]
+    return "".join(notes[:1])
 
 
 def _unknown(key: str, kind: type) -> str:
@@ -179,14 +181,12 @@ def _unknown(key: str, kind: type) -> str:
     known = _keys(kind)
     near = get_close_matches(key.lower(), known, 1)
     elsewhere = [section for section, each in SECTIONS.items() if key in _keys(each)]
+    hint = ""
     if near:
-        hint = f"did you mean {near[0]}?  Allowed"
+        hint = f" (did you mean {near[0]}?)"
     elif elsewhere:
-        place = f"in {elsewhere[0]}" if elsewhere[0] else "above all tables"
-        hint = f"it belongs {place}; allowed here"
-    else:
-        hint = "allowed"
-    return f"found a key that does not exist; {hint}: {', '.join(known)}"
+        hint = f" (it belongs {f'into {elsewhere[0]}' if elsewhere[0] else 'above all tables'})"
+    return f"found a key that does not exist{hint}; allowed: {', '.join(known)}"
 
 
 def _keys(kind: type) -> list[str]:
@@ -228,9 +228,7 @@ def _table(kind: Any, converter: Converter) -> _Hook:
         field.name: override(rename=keyOf(field), struct_hook=_attribute(field))
         for field in attrs.fields(kind)
     }
-    structure = make_dict_structure_fn(
-        kind, converter, _cattrs_forbid_extra_keys=True, **overrides
-    )
+    structure = make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=True, **overrides)
 
     def read(value: object, asked: object) -> object:
         if not isinstance(value, dict):

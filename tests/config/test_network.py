@@ -1,5 +1,5 @@
 """
-Tests for L{txsocks5.config}.
+Tests for L{txsocks5.config._network}.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class ValuesTests(SynchronousTestCase):
         A refused client is waited for, but gone within 10 seconds (R-1928-40).
         """
         self.assertEqual(Timeouts(linger=9.5).linger, 9.5)
-        for seconds in (0, -1, 10, 60):
+        for seconds in (0, -1, 10, 60, float("nan"), True, "1"):
             self.assertRaises(ValueError, Timeouts, linger=seconds)
 
     def test_addresses(self) -> None:
@@ -104,6 +104,30 @@ class ValuesTests(SynchronousTestCase):
         )
         self.assertRaises(ValueError, Network, commands=["connect"])
 
+    def test_noCommands(self) -> None:
+        """
+        A server that does nothing is a mistake.
+        """
+        error = self.assertRaises(ValueError, Network, commands=[])
+        self.assertEqual(str(error), "commands: found an empty array; allowed: at least one entry")
+
+    def test_advertise(self) -> None:
+        """
+        Clients would take the unspecified address literally (R-1928-69).
+        """
+        for wrong in ("0.0.0.0", "::", "::ffff:0.0.0.0"):
+            error = self.assertRaises(ValueError, Network, advertise=[wrong])
+            self.assertIn("advertise: found ", str(error))
+
+    def test_resolver(self) -> None:
+        """
+        Somebody has to be asked for names, by address.
+        """
+        servers = ("192.0.2.53", "system")
+        self.assertEqual(Network(resolver=servers).resolver, servers)
+        for wrong in ((), ("dns.example",)):
+            self.assertRaises(ValueError, Network, resolver=wrong)
+
     def test_ports(self) -> None:
         """
         Ports are a range.
@@ -115,7 +139,7 @@ class ValuesTests(SynchronousTestCase):
         """
         Times and numbers are numbers from 0 up; the error says which is not.
         """
-        for wrong in (-1, "x", float("nan"), None):
+        for wrong in (-1, "x", float("nan"), float("inf"), True, None):
             for kind, name in (
                 (Timeouts, "handshake"),
                 (Timeouts, "udpIdle"),
