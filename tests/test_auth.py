@@ -30,7 +30,6 @@ from zope.interface.verify import verifyObject
 from twisted import plugins
 from txsocks5.auth import (
     Anonymous,
-    IBlockingChecker,
     PasswordAuthenticator,
     UsernamePassword,
     installedAuthenticators,
@@ -40,8 +39,10 @@ from txsocks5.config import Failures
 from txsocks5.interfaces import (
     Accepted,
     IAuthenticator,
+    IBlockingChecker,
     IConversation,
     Identity,
+    IRecallingChecker,
     Refused,
     Step,
 )
@@ -522,6 +523,83 @@ class ThrottledTests(PasswordTestCase):
         self.refused(self.send(authenticator, b"alice", b"guess"), 4)
 
 
+class AtOnceTests(PasswordTestCase):
+    """
+    Tests for many guesses at once, with a checker that takes its time without a thread.
+    """
+
+    def setUp(self) -> None:
+        """
+        Let the test answer.
+        """
+        super().setUp()
+        self.answers: list[Deferred[bytes]] = []
+        self.checker = Checker(self.answer)
+
+    def answer(self, credentials: Any) -> Deferred[bytes]:
+        """
+        Answer later.
+        """
+        self.answers.append(Deferred(lambda _: None))
+        return self.answers[-1]
+
+    def test_limit(self) -> None:
+        """
+        R-1929-09: as many guesses are looked at as there may be failures, however many are made
+        at once; the others are refused unheard.
+        """
+        authenticator = self.authenticator(self.checker, failures=Failures(delay=0, limit=3))
+        steps = [self.send(authenticator, b"alice", b"guess%d" % each) for each in range(50)]
+        self.assertEqual(len(self.checker.asked), 3)
+        for answer in self.answers:
+            answer.errback(UnauthorizedLogin())
+        self.assertEqual(len(self.checker.asked), 3)
+        for step in steps[3:]:
+            self.assertEqual(self.refused(step, 0).reason, "too many failures from this address")
+
+    def test_good(self) -> None:
+        """
+        Who knows the password comes in with all connections.
+        """
+        authenticator = self.authenticator(self.checker, failures=Failures(limit=3))
+        steps = [self.send(authenticator, b"alice", b"secret") for each in range(50)]
+        for number in range(50):
+            self.answers[number].callback(b"alice")
+        for step in steps:
+            self.accepted(step)
+
+    def test_leaving(self) -> None:
+        """
+        Who leaves while waiting, or while the password is looked at, has not failed and holds up
+        nobody.
+        """
+        authenticator = self.authenticator(self.checker, failures=Failures(limit=1))
+        steps = [self.send(authenticator, b"alice", b"guess") for each in range(3)]
+        steps[1].cancel()
+        self.failureResultOf(steps[1], CancelledError)
+        self.assertEqual(len(self.checker.asked), 1)
+        steps[0].cancel()
+        self.failureResultOf(steps[0], CancelledError)
+        self.assertEqual(len(self.checker.asked), 2)
+        self.answers[1].callback(b"alice")
+        self.accepted(steps[2])
+
+    def test_users(self) -> None:
+        """
+        However many fail as a user from elsewhere, the user is heard from an address that nobody
+        has seen; but each address has only one guess then.
+        """
+        authenticator = self.authenticator(
+            users(alice="secret"), failures=Failures(delay=0, limit=5)
+        )
+        for number in range(50):
+            stranger = IPv4Address(int(THERE) + number)
+            self.refused(self.send(authenticator, b"alice", b"guess", stranger), 0)
+        again = self.refused(self.send(authenticator, b"alice", b"secret", THERE), 0)
+        self.assertEqual(again, Refused("too many failures as this user", "alice"))
+        self.accepted(self.send(authenticator, b"alice", b"secret", HERE))
+
+
 class CheckersTests(PasswordTestCase):
     """
     Tests for the checkers of C{twisted.cred}.
@@ -697,6 +775,92 @@ class CheckersTests(PasswordTestCase):
         self.refused(self.send(authenticator, b"alice", b"terces"), 0.5)
 
 
+@implementer(IRecallingChecker)
+class RecallingChecker(BlockingChecker):
+    """
+    One that remembers whom it has let in.
+
+    @ivar remembered: the user names and passwords.
+    """
+
+    def __init__(self, answer: Callable[[Any], Any]) -> None:
+        super().__init__(answer)
+        self.remembered: set[tuple[bytes, bytes]] = set()
+
+    def recall(self, credentials: Any) -> bytes | None:
+        """
+        Remember.
+        """
+        known = (credentials.username, credentials.password) in self.remembered
+        return credentials.username if known else None
+
+
+class RecallingTests(PasswordTestCase):
+    """
+    Tests for checkers that may know the answer.
+    """
+
+    def setUp(self) -> None:
+        """
+        Let a call in a thread wait for the test.
+        """
+        super().setUp()
+        self.reactor.threads.hold = True
+        self.checker = RecallingChecker(refusing)
+        self.assertTrue(verifyObject(IRecallingChecker, self.checker))
+
+    def test_known(self) -> None:
+        """
+        Whom a checker remembers is let in at once, without a thread.
+        """
+        self.checker.remembered.add((b"alice", b"secret"))
+        authenticator = self.authenticator(BlockingChecker(refusing), self.checker)
+        self.assertEqual(self.accepted(self.send(authenticator, b"alice", b"secret")).name, "alice")
+        self.assertEqual(self.reactor.threads.held, [])
+
+    def test_unknown(self) -> None:
+        """
+        Whom it does not remember is checked, as anybody.
+        """
+        self.checker.remembered.add((b"alice", b"secret"))
+        authenticator = self.authenticator(self.checker)
+        for username, password in ((b"alice", b"guess"), (b"eve", b"secret")):
+            step = self.send(authenticator, username, password, THERE)
+            self.reactor.threads.release()
+            self.refused(step, 0.5 * len(self.checker.asked))
+
+    def test_notForTheExhausted(self) -> None:
+        """
+        What is remembered cannot be guessed either: it is asked for when the guess is heard.
+        """
+        self.checker.remembered.add((b"alice", b"secret"))
+        authenticator = self.authenticator(self.checker, failures=Failures(limit=1))
+        bad = self.send(authenticator, b"alice", b"guess")
+        good = self.send(authenticator, b"alice", b"secret")
+        self.assertNoResult(good)
+        self.reactor.threads.release()
+        outcome = self.successResultOf(good).outcome
+        self.assertEqual(outcome, Refused("too many failures from this address", "alice"))
+        self.refused(bad, 0.5)
+
+    def test_broken(self) -> None:
+        """
+        A checker that cannot even remember is asked nevertheless, and the log tells of it without
+        the password.
+        """
+
+        def broken(credentials: Any) -> Any:
+            raise KeyError(credentials.password)
+
+        self.patch(self.checker, "recall", broken)
+        authenticator = self.authenticator(self.checker, users(alice="secret"))
+        step = self.send(authenticator, b"alice", b"secret")
+        self.assertEqual(len(self.flushLoggedErrors()), 1)
+        self.reactor.threads.release()
+        self.accepted(step)
+        self.assertNotIn("secret", self.logged())
+
+
 class BlockingTests(PasswordTestCase):
     """
     Tests for checkers that are called in threads, R-1929-07.
@@ -708,15 +872,16 @@ class BlockingTests(PasswordTestCase):
         """
         super().setUp()
         self.reactor.threads.hold = True
-        self.checker = BlockingChecker(users(alice="secret").requestAvatarId)
+        several = {f"user{number}": "secret" for number in range(10)}
+        self.checker = BlockingChecker(users(alice="secret", **several).requestAvatarId)
 
     def many(self, authenticator: PasswordAuthenticator, number: int) -> list[Deferred[Step]]:
         """
-        Let as many clients log in, each from its own address.
+        Let as many users log in, each from an address of its own.
         """
         first = int(IPv4Address("198.51.100.0"))
         return [
-            self.send(authenticator, b"alice", b"secret", IPv4Address(first + offset))
+            self.send(authenticator, b"user%d" % offset, b"secret", IPv4Address(first + offset))
             for offset in range(number)
         ]
 
@@ -756,7 +921,7 @@ class BlockingTests(PasswordTestCase):
         steps = self.many(authenticator, 6)
         self.assertEqual(len(self.reactor.threads.held), 2)
         outcome = self.refused(steps.pop(), 0.5)
-        self.assertEqual(outcome, Refused("too many are waiting", "alice"))
+        self.assertEqual(outcome, Refused("too many are waiting", "user5"))
         while self.reactor.threads.held:
             self.reactor.threads.release()
         for step in steps:
@@ -809,8 +974,8 @@ class BlockingTests(PasswordTestCase):
 
     def test_manyAtOnce(self) -> None:
         """
-        Who makes many connections at once has no more guesses for it: those whose turn comes when
-        there have been too many failures are not looked at.  Other addresses are.
+        Who makes many connections at once has no more guesses for it: what would be too much waits,
+        and when there have been too many failures it is not looked at.  Other addresses are.
         """
         authenticator = self.authenticator(
             self.checker, running=1, failures=Failures(delay=1, limit=3, window=300)
@@ -834,7 +999,8 @@ class BlockingTests(PasswordTestCase):
             self.checker, running=1, failures=Failures(delay=0, limit=0)
         )
         steps = self.guessTogether(authenticator)
-        self.assertEqual(len(self.checker.asked), 11)
+        # The good password came twice, and was looked at once.
+        self.assertEqual(len(self.checker.asked), 10)
         self.accepted(steps.pop())
         for step in steps:
             self.refused(step, 0)
@@ -853,6 +1019,79 @@ class BlockingTests(PasswordTestCase):
         self.reactor.advance(8)
         for step in steps:
             self.refused(step, 0)
+
+    def test_sameTogether(self) -> None:
+        """
+        Who comes many times with the same password while it is checked costs one check, wherever
+        from; another password of the same user, and the same split elsewhere, is another check.
+        """
+        authenticator = self.authenticator(self.checker)
+        steps = [
+            self.send(authenticator, b"alice", b"secret", client)
+            for client in (HERE, THERE, None, HERE)
+        ]
+        self.assertEqual(len(self.reactor.threads.held), 1)
+        others = [
+            self.send(authenticator, b"alice", b"Secret"),
+            self.send(authenticator, b"alices", b"ecret"),
+        ]
+        while self.reactor.threads.held:
+            self.reactor.threads.release()
+        self.assertEqual(len(self.checker.asked), 3)
+        for step in steps:
+            self.accepted_(step)
+        for step in others:
+            self.reactor.advance(1)
+            self.assertEqual(self.successResultOf(step).send, REFUSED)
+
+    def test_sameTogetherFail(self) -> None:
+        """
+        If it is wrong, each of them has failed.
+        """
+        authenticator = self.authenticator(self.checker, failures=Failures(limit=2))
+        steps = [self.send(authenticator, b"alice", b"guess") for _ in range(3)]
+        self.assertEqual(len(self.reactor.threads.held), 1)
+        self.reactor.threads.release()
+        outcome = self.successResultOf(steps.pop()).outcome
+        self.assertEqual(outcome, Refused("too many failures from this address", "alice"))
+        self.reactor.advance(0.5)
+        self.assertEqual(self.successResultOf(steps[0]).send, REFUSED)
+        self.assertNoResult(steps[1])
+        self.reactor.advance(0.5)
+        self.assertEqual(self.successResultOf(steps[1]).send, REFUSED)
+
+    def test_oneOfThemLeaves(self) -> None:
+        """
+        If one of them leaves, the others have their answer; when all have left, who comes next is
+        checked anew.
+        """
+        authenticator = self.authenticator(self.checker, running=1)
+        first, second = (self.send(authenticator, b"alice", b"secret") for _ in range(2))
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.assertNoResult(second)
+        second.cancel()
+        self.failureResultOf(second, CancelledError)
+        third = self.send(authenticator, b"alice", b"secret")
+        self.reactor.threads.release()
+        self.assertNoResult(third)
+        self.reactor.threads.release()
+        self.accepted(third)
+
+    def test_passwordIsNotKept(self) -> None:
+        """
+        What is kept to know the same again is not the password.
+        """
+        authenticator = self.authenticator(self.checker)
+        step = self.send(authenticator, b"alice", b"secret")
+        ((_, digest),) = authenticator._shared._calls
+        self.assertEqual(len(digest), 64)
+        other = self.authenticator(self.checker)
+        self.send(other, b"alice", b"secret")
+        self.assertNotEqual(list(other._shared._calls), [(id(self.checker), digest)])
+        self.reactor.threads.release()
+        self.accepted_(step)
+        self.assertEqual(authenticator._shared._calls, {})
 
     def test_leavingTheQueue(self) -> None:
         """

@@ -17,7 +17,7 @@ PACKAGE = Path(txsocks5.__file__).resolve().parent
 #: The modules, from the bottom to the top.  Each may import those of the lines before its own.
 LAYERS = (
     # What can go wrong, what is logged, and what knows nothing of SOCKS.
-    ("bandwidth", "errors", "events", "hashes", "reassembly", "sweep"),
+    ("bandwidth", "errors", "events", "hashes", "reassembly", "shared", "sweep"),
     # Octets and values.
     ("wire._addresses",),
     ("wire._datagram", "wire._gssapi", "wire._password", "wire._socks"),

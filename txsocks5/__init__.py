@@ -7,20 +7,23 @@ you, as C{twistd socks5} does.  L{txsocks5.interfaces} lists all that can be rep
 
 from importlib.metadata import PackageNotFoundError, version
 
-from .auth import Anonymous, IBlockingChecker, PasswordAuthenticator
+from .auth import Anonymous, PasswordAuthenticator
 from .config import Failures, Network, Timeouts
 from .errors import NameNotResolved, Overloaded, ProtocolError
 from .interfaces import (
     Accepted,
     IAuthenticator,
+    IBlockingChecker,
     IConversation,
     Identity,
     IDialer,
     IPolicy,
     IProtection,
+    IRecallingChecker,
     IRelayObserver,
     IRelayTap,
     IResolver,
+    IUserList,
     Question,
     Refused,
     Step,
@@ -44,9 +47,11 @@ __all__ = [
     "IDialer",
     "IPolicy",
     "IProtection",
+    "IRecallingChecker",
     "IRelayObserver",
     "IRelayTap",
     "IResolver",
+    "IUserList",
     "Identity",
     "NameNotResolved",
     "Network",

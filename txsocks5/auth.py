@@ -5,7 +5,9 @@ Who is it?  No authentication, and user name with password over C{twisted.cred}.
 from __future__ import annotations
 
 import hmac
+import secrets
 from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 from typing import Any
 
 import attrs
@@ -16,41 +18,40 @@ from twisted.cred.checkers import (
 )
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import LoginFailed, UnauthorizedLogin
-from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.plugin import getPlugins
 from twisted.plugins.cred_unix import UNIXChecker
 from twisted.python.failure import Failure
-from zope.interface import Attribute, Interface, classImplements, implementer
+from zope.interface import classImplements, implementer
 
 from . import events
 from .config import Failures
 from .errors import Overloaded, ProtocolError
-from .interfaces import Accepted, IAuthenticator, IConversation, Identity, Refused, Step
-from .throttle import Throttle
+from .interfaces import (
+    Accepted,
+    IAuthenticator,
+    IBlockingChecker,
+    IConversation,
+    Identity,
+    IRecallingChecker,
+    Refused,
+    Step,
+)
+from .shared import Shared
+from .throttle import Exhausted, Throttle
 from .turnstile import Turnstile
 from .wire import Credentials, IPAddress, Method, PasswordStatus
 
 __all__ = [
     "Anonymous",
-    "IBlockingChecker",
     "PasswordAuthenticator",
     "UsernamePassword",
     "installedAuthenticators",
     "withOctets",
 ]
-
-
-class IBlockingChecker(Interface):
-    """
-    Marks a C{twisted.cred} checker whose C{requestAvatarId} blocks (it reads a file, or
-    computes a slow hash) and does not need the reactor: it is called in a thread.  Declare
-    it for a class of somebody else with C{zope.interface.classImplements}.
-    """
-
-    credentialInterfaces = Attribute("As in L{ICredentialsChecker}.")
 
 
 classImplements(FilePasswordDB, IBlockingChecker)
@@ -142,6 +143,9 @@ class PasswordAuthenticator:
 
     A refusal is sent only after a delay that counts from the question, so that an unknown
     user and a wrong password take the same time; see L{Throttle}.
+
+    Many that come at the same time with the same user name and password are checked once, if
+    that needs a thread.
     """
 
     method: int = Method.PASSWORD
@@ -175,6 +179,8 @@ class PasswordAuthenticator:
         self._failures = failures or Failures()
         self._throttle = Throttle(reactor, self._failures)
         self._turnstile = Turnstile(running, waiting)
+        self._shared = Shared()
+        self._key = secrets.token_bytes(32)
 
     def conversation(self, client: IPAddress | None) -> IConversation:
         """
@@ -189,33 +195,33 @@ class PasswordAuthenticator:
         @return: the outcome.  Whatever goes wrong in a checker is a refusal.
         """
         username = credentials.username.decode("utf-8", "surrogateescape")
-        if self._throttle.exhausted(client):
-            return Refused("too many failures from this address", username)
         began = self._reactor.seconds()
         try:
-            avatar = await self._ask(
-                UsernamePassword(credentials.username, credentials.password), client
-            )
+            turn = await self._throttle.turn(client, username)
+        except Exhausted as error:
+            return Refused(str(error), username)
+        try:
+            avatar = await self._ask(UsernamePassword(credentials.username, credentials.password))
         except LoginFailed:
             reason = "wrong user name or password"
-            delay = self._throttle.failed(client)
+            delay = turn.failed()
         except Overloaded as error:
-            # Nobody has looked at the password, so it does not count as a failure: otherwise
-            # whoever keeps the checkers busy would lock out everybody else.
             reason = str(error)
             delay = self._failures.delay
         else:
-            self._throttle.succeeded(client)
+            turn.succeeded()
             name = avatar if isinstance(avatar, str) else avatar.decode("utf-8", "surrogateescape")
             return Accepted(Identity(name, self.method))
+        finally:
+            turn.abandoned()
         left = began + delay - self._reactor.seconds()
         if left > 0:
             await _sleep(self._reactor, left)
         return Refused(reason, username)
 
-    async def _ask(self, credentials: UsernamePassword, client: IPAddress | None) -> bytes | str:
+    async def _ask(self, credentials: UsernamePassword) -> bytes | str:
         """
-        Ask each checker.
+        Ask each checker; those first that may know the answer without being asked.
 
         @return: the avatar identifier of the first that accepts.
 
@@ -223,14 +229,14 @@ class PasswordAuthenticator:
 
         @raise Overloaded: there was no room for the first one that had to be asked.
         """
+        recalled = self._recall(credentials)
+        if recalled is not None:
+            return recalled
         asked = False
         for checker in self._checkers:
             try:
-                avatar: object = await self._requestAvatarId(checker, credentials, client)
+                avatar: object = await self._requestAvatarId(checker, credentials)
             except LoginFailed:
-                if self._throttle.exhausted(client):
-                    # By others that have come meanwhile: there is no further guess either.
-                    raise
                 asked = True
                 continue
             except CancelledError:
@@ -240,35 +246,54 @@ class PasswordAuthenticator:
                     raise
                 continue
             except Exception as error:
-                events.checkerBroken.emit(
-                    self._log, checker=repr(checker), log_failure=_withoutText(error)
-                )
+                self._isBroken(checker, error)
                 continue
             # Whoever is let in has a name: ANONYMOUS is a tuple.
             if isinstance(avatar, (bytes, str)):
                 return avatar
         raise UnauthorizedLogin()
 
+    def _recall(self, credentials: UsernamePassword) -> bytes | None:
+        """
+        Find a checker that has found these credentials good a while ago, and the avatar identifier
+        that it gave.
+        """
+        for checker in self._checkers:
+            if IRecallingChecker.providedBy(checker):
+                try:
+                    avatar: bytes | None = checker.recall(credentials)
+                except Exception as error:
+                    self._isBroken(checker, error)
+                else:
+                    if avatar is not None:
+                        return avatar
+        return None
+
+    def _isBroken(self, checker: ICredentialsChecker, error: Exception) -> None:
+        """
+        Tell the log that a checker does not do what it should.
+        """
+        events.checkerBroken.emit(self._log, checker=repr(checker), log_failure=_withoutText(error))
+
     def _requestAvatarId(
-        self,
-        checker: ICredentialsChecker,
-        credentials: UsernamePassword,
-        client: IPAddress | None,
+        self, checker: ICredentialsChecker, credentials: UsernamePassword
     ) -> Deferred[object]:
         """
-        Ask one checker, in a thread if it blocks.  Whoever has waited for one is looked at again:
-        many that have come at once from the same address must not all have their guess.
+        Ask one checker, in a thread if it blocks.
         """
         if not IBlockingChecker.providedBy(checker):
             return maybeDeferred(checker.requestAvatarId, credentials)
 
         def ask() -> Deferred[object]:
-            if self._throttle.exhausted(client):
-                return fail(UnauthorizedLogin())
             pool = self._threads.getThreadPool()
             return deferToThreadPool(self._threads, pool, _resultOf, checker, credentials)
 
-        return self._turnstile.run(ask)
+        # Not the password itself: this outlives the conversation.
+        digest = blake2b(
+            len(credentials.username).to_bytes(2) + credentials.username + credentials.password,
+            key=self._key,
+        ).digest()
+        return self._shared.run((id(checker), digest), lambda: self._turnstile.run(ask))
 
 
 class _CheckerFailed(Exception):

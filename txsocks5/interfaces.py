@@ -9,9 +9,10 @@ is passed across these borders.  Nothing is implemented here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
+from twisted.cred.credentials import IUsernamePassword
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IProtocol,
@@ -30,14 +31,17 @@ from .wire import Address, Command, IPAddress
 __all__ = [
     "Accepted",
     "IAuthenticator",
+    "IBlockingChecker",
     "IConversation",
     "IDialer",
     "IPolicy",
     "IProtection",
+    "IRecallingChecker",
     "IRelayObserver",
     "IRelayTap",
     "IResolver",
     "ISOCKSReactor",
+    "IUserList",
     "Identity",
     "Question",
     "Refused",
@@ -170,6 +174,62 @@ class IAuthenticator(Interface):
         Begin with a client that has offered this method.
 
         @param client: where it connects from; L{None} for a UNIX socket.
+        """
+
+
+class IBlockingChecker(Interface):
+    """
+    Marks a C{twisted.cred} checker whose C{requestAvatarId} blocks (it reads a file, or
+    computes a slow hash) and does not need the reactor: it is called in a thread.  Declare
+    it for a class of somebody else with C{zope.interface.classImplements}.
+    """
+
+    credentialInterfaces = Attribute("As in C{twisted.cred.checkers.ICredentialsChecker}.")
+
+
+class IRecallingChecker(Interface):
+    """
+    A C{twisted.cred} checker that remembers for a while which credentials it has found
+    good, so that a client with many connections needs not be checked for each of them.
+    """
+
+    def recall(credentials: IUsernamePassword) -> bytes | None:
+        """
+        Has it been found out already?  Asked in the reactor's thread, before
+        C{requestAvatarId}; it must not block.
+
+        @param credentials: a user name and a password, as octets.
+
+        @return: what C{requestAvatarId} gave; L{None} if it has to be asked.
+        """
+
+
+class IUserList(Interface):
+    """
+    Somebody who can tell which users there are; a checker that has a list of them.
+    """
+
+    def knows(name: str) -> bool:
+        """
+        Is there such a user?  This tells what is known, and does not block.
+
+        @param name: as in L{Identity}.
+        """
+
+    def names() -> Iterable[str]:
+        """
+        All users that are known, in no particular order.
+        """
+
+    def warnings() -> Sequence[str]:
+        """
+        What is doubtful about the list, a line each.
+        """
+
+    def refresh() -> None:
+        """
+        Read the list again if it may have changed.  This may block, and can be called in any
+        thread.  Where it cannot be read, what was known before remains.
         """
 
 

@@ -4,19 +4,32 @@ What makes guessing passwords slow.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, OrderedDict, deque
 from ipaddress import IPv6Address
+from typing import TypeVar
 
 import attrs
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from .config import Failures
 from .wire import IPAddress
 
-__all__ = ["Throttle"]
+__all__ = ["Exhausted", "Throttle", "Turn"]
 
 _MAX_DELAY = 8.0
-_MAX_SOURCES = 10_000
+_MAX_ENTRIES = 10_000
+_FAMILIAR = 7 * 24 * 3600.0
+
+_Key = object
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+class Exhausted(Exception):
+    """
+    There have been too many failures; the text says of what.
+    """
 
 
 @attrs.define
@@ -24,87 +37,290 @@ class _Source:
     """
     One address's recent failures.
 
-    @ivar times: when they were, the oldest first; as many as the limit at the most.
+    @ivar times: when they were and who was claimed to come, the oldest first; as many as the
+        limit at the most.
 
     @ivar row: how many there were since the last success.
     """
 
-    times: deque[float] = attrs.field(factory=deque)
+    times: deque[tuple[float, str]] = attrs.field(factory=deque)
     row: int = 0
+
+
+@attrs.define
+class _Line:
+    """
+    One address's guesses that have not ended.
+
+    @ivar running: how many are being looked at, by the user.
+
+    @ivar waiting: those that must not be looked at yet, with the user.
+
+    @ivar admitting: whether somebody looks after those that wait.
+    """
+
+    running: Counter[str] = attrs.field(factory=Counter)
+    waiting: OrderedDict[Deferred[Turn], str] = attrs.field(factory=OrderedDict)
+    admitting: bool = False
+
+    def leave(self, waiting: Deferred[Turn]) -> None:
+        """
+        Somebody does not want to wait any more.
+        """
+        self.waiting.pop(waiting, None)
+
+
+class Turn:
+    """
+    The permission to look at one guess.  It ends with the first call of any of its methods; the
+    others do nothing then.
+    """
+
+    def __init__(self, throttle: Throttle, key: _Key, username: str, stranger: bool) -> None:
+        self.key = key
+        self.username = username
+        self.stranger = stranger
+        self._throttle: Throttle | None = throttle
+
+    def failed(self) -> float:
+        """
+        The guess was wrong.
+
+        @return: for how many seconds to keep the client waiting for the refusal; counting from
+            its question.
+        """
+        throttle, self._throttle = self._throttle, None
+        return throttle.failed(self) if throttle is not None else 0.0
+
+    def succeeded(self) -> None:
+        """
+        The guess was right.
+        """
+        throttle, self._throttle = self._throttle, None
+        if throttle is not None:
+            throttle.succeeded(self)
+
+    def abandoned(self) -> None:
+        """
+        Nobody will know: the client has left, or there was no time to look.  That is no failure:
+        otherwise whoever keeps the checkers busy would lock out others.
+        """
+        throttle, self._throttle = self._throttle, None
+        if throttle is not None:
+            throttle.ended(self)
 
 
 class Throttle:
     """
-    Remembers failures by source address; those of an IPv6 /64 count together.  Nothing that
-    happens at one address touches another, so nobody can lock out somebody else.
+    Remembers failures, R-1929-09.
 
-    The memory is bounded: beyond 10,000 addresses, the one that failed longest ago is
-    forgotten.
+    I{By address}, where those of an IPv6 /64 count together: after C{limit} failures within
+    C{window} an address is not heard until one of them is older than that.
+
+    I{By user}: many addresses together could guess at one user without end.  Refusing that user
+    would be what a stranger could do to anybody.  So, when there have been C{limit} failures as
+    a user from wherever within C{window}, each address has one guess at that user instead of
+    C{limit} of them: one that has failed as that user is not heard as that user until this
+    failure is older than C{window}.  That does not concern addresses from which the user has
+    come within the last seven days, and their failures do not count for it.  So nothing that
+    happens at other addresses ever keeps out who knows the password.
+
+    I{At the same time}: a guess that is being looked at counts as a failure until it proves to be
+    none, so that many guesses at once are not more than one after the other.  What would be too
+    much then waits, and is heard or refused when it is known.
+
+    Without a limit nobody waits and nobody is refused unheard.
+
+    The memory is bounded: of 10,000 addresses that have failed, users that were failed as, and
+    pairs of user and address that have succeeded, the one that is longest ago is forgotten.
+    Those that wait are connections in the handshake, which others bound.
     """
 
     def __init__(self, clock: IReactorTime, failures: Failures) -> None:
         self._clock = clock
         self._failures = failures
-        self._sources: dict[object, _Source] = {}
+        self._sources: dict[_Key, _Source] = {}
+        self._targets: dict[str, deque[float]] = {}
+        self._familiar: dict[tuple[str, _Key], float] = {}
+        self._lines: dict[_Key, _Line] = {}
+        self._strangers: Counter[str] = Counter()
 
-    @staticmethod
-    def _key(client: IPAddress | None) -> object:
-        if isinstance(client, IPv6Address):
-            return client.packed[:8]
-        return client
+    def turn(self, client: IPAddress | None, username: str) -> Deferred[Turn]:
+        """
+        Ask to look at a guess.
 
-    def _recent(self, client: IPAddress | None) -> _Source | None:
+        @param client: where it comes from; clients without address count as one.
+
+        @return: a Deferred that fires with the L{Turn}, perhaps after others at the same address
+            have ended, or fails with L{Exhausted}.  Cancelling it gives up the place.
+        """
+        key = client.packed[:8] if isinstance(client, IPv6Address) else client
+        refusal = self._refusal(key, username)
+        if refusal is not None:
+            return fail(refusal)
+        line = self._lines.setdefault(key, _Line())
+        if not line.waiting and not self._hasToWait(key, line, username):
+            return succeed(self._admit(key, line, username))
+        waiting: Deferred[Turn] = Deferred(line.leave)
+        line.waiting[waiting] = username
+        return waiting
+
+    def _refusal(self, key: _Key, username: str) -> Exhausted | None:
+        """
+        Why a guess is not heard.
+        """
+        limit = self._failures.limit
+        source = self._recent(key)
+        if not limit or source is None:
+            return None
+        if len(source.times) >= limit:
+            return Exhausted("too many failures from this address")
+        if (
+            any(username == other for _, other in source.times)
+            and self._isStranger(key, username)
+            and self._against(username) >= limit
+        ):
+            return Exhausted("too many failures as this user")
+        return None
+
+    def _hasToWait(self, key: _Key, line: _Line, username: str) -> bool:
+        """
+        Whether a guess would be too much if all failed that are being looked at.
+        """
+        limit = self._failures.limit
+        if not limit or not line.running:
+            return False
+        source = self._recent(key)
+        if line.running.total() + (len(source.times) if source else 0) >= limit:
+            return True
+        return (
+            line.running[username] > 0
+            and self._isStranger(key, username)
+            and self._against(username) + self._strangers[username] >= limit
+        )
+
+    def _recent(self, key: _Key) -> _Source | None:
         """
         The failures of an address that still count.
         """
-        key = self._key(client)
         source = self._sources.get(key)
         if source is None:
             return None
         begin = self._clock.seconds() - self._failures.window
-        while source.times and source.times[0] <= begin:
+        while source.times and source.times[0][0] <= begin:
             source.times.popleft()
         if not source.times:
             del self._sources[key]
             return None
         return source
 
-    def exhausted(self, client: IPAddress | None) -> bool:
+    def _against(self, username: str) -> int:
         """
-        Whether an address has failed so often that it is not even heard.
+        How many failures as a user, from addresses that are not the user's, still count.
         """
-        source = self._recent(client)
-        limit = self._failures.limit
-        return bool(limit) and source is not None and len(source.times) >= limit
+        times = self._targets.get(username)
+        if times is None:
+            return 0
+        begin = self._clock.seconds() - self._failures.window
+        while times and times[0] <= begin:
+            times.popleft()
+        if not times:
+            del self._targets[username]
+        return len(times)
 
-    def failed(self, client: IPAddress | None) -> float:
+    def _isStranger(self, key: _Key, username: str) -> bool:
         """
-        Count a failure.
+        Whether a user has not come from an address of late.
+        """
+        last = self._familiar.get((username, key))
+        return last is None or last + _FAMILIAR <= self._clock.seconds()
 
-        @return: for how many seconds to keep the client waiting for the refusal.
+    def _admit(self, key: _Key, line: _Line, username: str) -> Turn:
         """
-        source = self._recent(client) or _Source()
-        key = self._key(client)
-        # The dict keeps the order of insertion: the longest quiet comes first.
-        self._sources.pop(key, None)
-        self._sources[key] = source
-        if len(self._sources) > _MAX_SOURCES:
-            del self._sources[next(iter(self._sources))]
-        source.times.append(self._clock.seconds())
+        Let a guess be looked at.
+        """
+        turn = Turn(self, key, username, self._isStranger(key, username))
+        line.running[username] += 1
+        if turn.stranger:
+            self._strangers[username] += 1
+        return turn
+
+    def failed(self, turn: Turn) -> float:
+        """
+        Count a failure; see L{Turn.failed}.
+        """
+        now = self._clock.seconds()
+        source = self._recent(turn.key) or _Source()
+        self._keep(self._sources, turn.key, source)
+        source.times.append((now, turn.username))
         # Without a limit only the last one counts, which tells how long to remember the row.
         if len(source.times) > max(self._failures.limit, 1):
             source.times.popleft()
         source.row += 1
-        return min(
-            self._failures.delay * 2.0 ** min(source.row - 1, 30),
-            max(_MAX_DELAY, self._failures.delay),
-        )
+        if turn.stranger and self._failures.limit:
+            full = self._against(turn.username) >= self._failures.limit
+            times = self._targets.get(turn.username, deque())
+            self._keep(self._targets, turn.username, times)
+            times.append(now)
+            if full:
+                times.popleft()
+        delay = self._failures.delay * 2.0 ** min(source.row - 1, 30)
+        self.ended(turn)
+        return min(delay, max(_MAX_DELAY, self._failures.delay))
 
-    def succeeded(self, client: IPAddress | None) -> None:
+    def succeeded(self, turn: Turn) -> None:
         """
-        Start the delay of an address afresh.  Its failures still count towards the limit,
-        so that one good password does not buy any number of guesses.
+        Start the delay of an address afresh; see L{Turn.succeeded}.  Its failures still count
+        towards the limit, so that one good password does not buy any number of guesses.
         """
-        source = self._recent(client)
+        source = self._recent(turn.key)
         if source is not None:
             source.row = 0
+        self._keep(self._familiar, (turn.username, turn.key), self._clock.seconds())
+        self.ended(turn)
+
+    @staticmethod
+    def _keep(entries: dict[_K, _V], key: _K, value: _V) -> None:
+        """
+        Remember something, and forget what is longest ago if it is too much.
+        """
+        # The dict keeps the order of insertion: the oldest comes first.
+        entries.pop(key, None)
+        entries[key] = value
+        if len(entries) > _MAX_ENTRIES:
+            del entries[next(iter(entries))]
+
+    def ended(self, turn: Turn) -> None:
+        """
+        Let those at the same address that wait have their turn, or refuse them.
+        """
+        line = self._lines[turn.key]
+        self._less(line.running, turn.username)
+        if turn.stranger:
+            self._less(self._strangers, turn.username)
+        if line.admitting:
+            return
+        line.admitting = True
+        # This is a loop, and not called by itself, for a turn may end as soon as it begins.
+        while line.waiting:
+            waiting, username = next(iter(line.waiting.items()))
+            refusal = self._refusal(turn.key, username)
+            if refusal is None and self._hasToWait(turn.key, line, username):
+                break
+            del line.waiting[waiting]
+            if refusal is not None:
+                waiting.errback(refusal)
+            else:
+                waiting.callback(self._admit(turn.key, line, username))
+        line.admitting = False
+        if not line.running and not line.waiting:
+            self._lines.pop(turn.key, None)
+
+    @staticmethod
+    def _less(counter: Counter[str], username: str) -> None:
+        """
+        Count down, and forget a zero.
+        """
+        counter[username] -= 1
+        if not counter[username]:
+            del counter[username]

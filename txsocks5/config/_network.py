@@ -87,7 +87,8 @@ class Failures:
         failure from the same address, up to 8 seconds; a success starts it afresh.
 
     @ivar limit: failures of one address within C{window}, after which it is refused
-        at once and unheard.  0 for no limit.
+        at once and unheard; and failures as one user, wherever from, after which each address
+        has one guess at that user.  0 for no limit.
 
     @ivar window: seconds.
     """
