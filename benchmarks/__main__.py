@@ -17,6 +17,7 @@ from pathlib import Path
 from . import isolation
 from .disciplines import DISCIPLINES, Discipline
 from .load import Load, LoadError, build
+from .loads import Settings
 from .peers import ABSENT, ROOT, Peer, Txsocks5, everyPeer
 from .report import asRST, asText
 from .results import Entrant, Results, Sample
@@ -55,6 +56,15 @@ def parser() -> argparse.ArgumentParser:
         help="do not measure the checkout that this program is in",
     )
     add("--txsocks5-args", metavar="ARGS", default="", help="more options for twistd socks5")
+    add(
+        "--variant",
+        metavar="NAME=ARGS",
+        action="append",
+        default=[],
+        help="measure this checkout with these further options, too; can be repeated",
+    )
+    add("--sessions", type=int, default=9500, help="idle sessions, where many are [%(default)s]")
+    add("--system-calls", action="store_true", help="count system calls, in one more round (perf)")
     add("--peers", type=Path, metavar="FOLDER", help="the environment with the servers from PyPI")
     add("--profile", type=Path, metavar="FOLDER", help="leave what cProfile sees of txsocks5 there")
     add("--json", type=Path, metavar="FILE", help="write all figures there")
@@ -86,6 +96,12 @@ def txsocks5s(options: argparse.Namespace) -> list[Peer]:
         name, equals, folder = given.rpartition("=")
         path = Path(folder).absolute()
         folders.append((name if equals else f"txsocks5@{path.name}", path))
+    lines = [(name, path, "") for name, path in folders]
+    for given in options.variant:
+        name, equals, arguments = given.partition("=")
+        if not equals:
+            raise SystemExit(f"--variant {given}: it has to be NAME=ARGS")
+        lines.append((name, ROOT, arguments))
     return [
         Txsocks5(
             name,
@@ -93,10 +109,10 @@ def txsocks5s(options: argparse.Namespace) -> list[Peer]:
             datagrams=True,
             passwords=True,
             checkout=path,
-            arguments=shlex.split(options.txsocks5_args),
+            arguments=shlex.split(f"{options.txsocks5_args} {arguments}"),
             profile=options.profile and options.profile.absolute(),
         )
-        for name, path in folders
+        for name, path, arguments in lines
     ]
 
 
@@ -158,7 +174,10 @@ def measure(options: argparse.Namespace, disciplines: Sequence[Discipline]) -> R
         present = [peer for peer in chosen if not peer.missing()]
         servers, generator = coresOf(os.sched_getaffinity(0))
         load = Load(build(ROOT / "build" / "benchmarks"), generator)
-        run = Run(load, Path(folder), servers, options.rounds, options.seconds, _tell)
+        settings = Settings(options.seconds, options.sessions)
+        run = Run(
+            load, Path(folder), servers, options.rounds, settings, _tell, options.system_calls
+        )
         samples: list[Sample] = []
         for discipline in disciplines:
             samples += run.discipline(discipline, present)

@@ -1,22 +1,19 @@
 """
 What is measured.
 
-A discipline is a group of trials that belong together in a table.  A trial is one load on one
-server, and gives a few figures.
+A discipline is a group of trials that belong together.  A trial is one load on one server, and
+gives a few figures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
-from attrs import field, frozen
+from attrs import frozen
 
-from .load import Load, Outcome, Value
-from .peers import PASSWORD, USER, Peer
-from .servers import Server
-
-GIB = float(1 << 30)
+from .load import Value
+from .loads import GIB, Fill, Flow, Hold, Measure, Relative, Stall
+from .peers import Direct, Peer
 
 
 @frozen
@@ -30,13 +27,29 @@ class Figure:
 
     @ivar digits: how many to print behind the point.
 
-    @ivar more: whether more is better.
+    @ivar compared: whether it is told relative to the first server, too.
+
+    @ivar optional: the column is left out where nobody has such a value.
+
+    @ivar truth: it is told as yes (not 0) or no.
     """
 
     key: str
     title: str
     digits: int = 0
-    more: bool = True
+    compared: bool = True
+    optional: bool = False
+    truth: bool = False
+
+    def told(self, value: float) -> str:
+        """
+        A value in words.
+        """
+        return ("yes" if value else "no") if self.truth else f"{value:,.{self.digits}f}"
+
+
+def _everybody(peer: Peer) -> bool:
+    return True
 
 
 @frozen
@@ -46,22 +59,27 @@ class Trial:
 
     @ivar name: unique in its discipline.
 
-    @ivar measure: puts the load on a server, and tells what has come of it.
-
     @ivar figures: what is told of it.
 
     @ivar suits: whether a server can be asked for this.
 
-    @ivar password: the server has to ask for user and password.
+    @ivar guarded: a second server, which asks for user and password, has to run beside the first.
 
-    @ivar seconds: how long it lasts.
+    @ivar fresh: each time it needs a server that has just been started.
+
+    @ivar once: it is done in one round only.
+
+    @ivar descriptors: how many a server may open; by default as many as the system allows.
     """
 
     name: str
-    measure: Callable[[Server, Load, float], Outcome]
+    measure: Measure
     figures: tuple[Figure, ...]
-    suits: Callable[[Peer], bool] = field(default=lambda peer: True)
-    password: bool = False
+    suits: Callable[[Peer], bool] = _everybody
+    guarded: bool = False
+    fresh: bool = False
+    once: bool = False
+    descriptors: int | None = None
 
 
 @frozen
@@ -80,135 +98,208 @@ class Discipline:
     trials: tuple[Trial, ...]
 
 
-@frozen
-class Flow:
+def _isServer(peer: Peer) -> bool:
+    return not isinstance(peer, Direct)
+
+
+def _hasNames(peer: Peer) -> bool:
+    return not peer.plain
+
+
+def _hasPasswords(peer: Peer) -> bool:
+    return peer.passwords
+
+
+def _hasDatagrams(peer: Peer) -> bool:
+    return peer.datagrams
+
+
+def _flow(rate: str, cost: str, digits: int = 0) -> tuple[Figure, ...]:
     """
-    A load that runs for a while, and how much of the server's processor time it takes.
-
-    @ivar counted: which of the load generator's values says how much was done in all.
-
-    @ivar cost: what the time for each of those is called, and how many of them, for what time.
-
-    @ivar rate: what the rate is called, and how many make one.
+    The figures of a load that runs for a while.
     """
-
-    discipline: str
-    counted: str
-    cost: tuple[str, float]
-    unit: float = 1.0
-    options: Mapping[str, Value] = field(factory=dict)
-
-    def __call__(self, server: Server, load: Load, seconds: float) -> Outcome:
-        """
-        Put the load on a server.
-
-        @raise LoadError: the load generator does not do its work.
-        """
-        options: dict[str, Any] = {"seconds": seconds, **self.options}
-        if server.peer.plain:
-            options["plain"] = True
-        if server.place.password:
-            options |= {"user": USER, "password": PASSWORD}
-        if options.pop("named", False):
-            options["name"] = server.place.target.name
-        before = server.cpuSeconds()
-        outcome = load.run(self.discipline, server.address, server.place.target, **options)
-        spent = server.cpuSeconds() - before
-        values = dict(outcome.values)
-        if "rate" in values:
-            values["rate"] /= self.unit
-        done = values.get(self.counted, 0)
-        if done and server.pid is not None:
-            name, scale = self.cost
-            values[name] = spent / done * scale
-        return Outcome(values, outcome.failures)
+    return (
+        Figure("rate", rate, digits),
+        Figure("cost", cost, digits or 1),
+        Figure("calls", "system calls", 1, optional=True),
+    )
 
 
-def _sessions(**options: Value) -> Flow:
-    return Flow("sessions", "sessions", ("cost", 1e6), options=options)
+_NUMBER = Flow("sessions", "sessions", options={"count": 64})
+_NAME = Flow("sessions", "sessions", options={"count": 64}, named=True)
+_MESSAGES = Flow("exchanges", "exchanges", options={"count": 64})
+_CROWDED = Flow("exchanges", "exchanges", options={"count": 64}, crowded=True)
 
-
-def _bulk(**options: Value) -> Flow:
-    return Flow("bulk", "octets", ("cost", GIB), unit=GIB, options=options)
-
-
-def _datagrams(**options: Value) -> Flow:
-    return Flow("datagrams", "datagrams", ("cost", 1e6), options=options)
-
-
-_RATE = Figure("rate", "sessions/s")
-_COST = Figure("cost", "CPU µs each", 1, more=False)
 
 CONNECT = Discipline(
     "connect",
     "Sessions",
     "Connect, 64 octets there and back, close.",
     (
-        Trial("64 at a time", _sessions(count=64), (_RATE, _COST)),
+        Trial("64 at a time", _NUMBER, _flow("sessions/s", "CPU µs each")),
         Trial(
             "one at a time",
-            _sessions(count=1),
-            (Figure("p50", "median µs", more=False), Figure("p99", "99 % below µs", more=False)),
+            Flow("sessions", "sessions", options={"count": 1}),
+            (Figure("p50", "median µs"), Figure("p99", "99 % below µs")),
         ),
     ),
 )
 
+
+def _bulk(count: int, up: bool) -> Trial:
+    options: dict[str, Value] = {"count": count, "up": up}
+    return Trial(
+        f"{count} {'up' if up else 'down'}",
+        Flow("bulk", "octets", per=1, unit=GIB, options=options),
+        _flow("GiB/s", "CPU s/GiB", 2),
+    )
+
+
 BULK = Discipline(
     "bulk",
     "Bulk data",
-    "Streams in one direction, as much as goes.",
-    tuple(
-        Trial(
-            f"{count} {'up' if up else 'down'}",
-            _bulk(count=count, up=up),
-            (Figure("rate", "GiB/s", 2), Figure("cost", "CPU s/GiB", 2, more=False)),
-        )
-        for up in (False, True)
-        for count in (1, 32)
-    ),
+    "Streams in one direction, as fast as they go, over one connection and over 32.",
+    (_bulk(1, False), _bulk(32, False), _bulk(1, True), _bulk(32, True)),
 )
 
 MESSAGES = Discipline(
     "messages",
     "Small messages",
     "64 connections, each with one message of 64 octets on its way there or back.",
-    (
-        Trial(
-            "64 octets",
-            Flow("exchanges", "exchanges", ("cost", 1e6), options={"count": 64}),
-            (Figure("rate", "round trips/s"), Figure("cost", "CPU µs each", 1, more=False)),
-        ),
-    ),
+    (Trial("64 octets", _MESSAGES, _flow("round trips/s", "CPU µs each")),),
 )
 
 
-def _relaysDatagrams(peer: Peer) -> bool:
-    return peer.datagrams
-
-
-def _datagramTrial(name: str, **options: Value) -> Trial:
+def _datagrams(name: str, **options: Value) -> Trial:
     return Trial(
         name,
-        _datagrams(**options),
-        (
-            Figure("rate", "there and back/s"),
-            Figure("lost", "lost", more=False),
-            Figure("cost", "CPU µs each", 1, more=False),
-        ),
-        suits=_relaysDatagrams,
+        Flow("datagrams", "datagrams", options=options),
+        (*_flow("there and back/s", "CPU µs each"), Figure("lost", "lost", compared=False)),
+        suits=_hasDatagrams,
     )
 
 
 DATAGRAMS = Discipline(
     "datagrams",
     "Datagrams",
-    "One association, 64 datagrams on their way there or back.  The last trial hands them to the "
-    "kernel, and takes them, in large pieces (UDP_SEGMENT, UDP_GRO).",
+    "One association, 64 datagrams on their way there or back.  In the last trial the load "
+    "generator hands them to the kernel, and takes them, in large pieces (``UDP_SEGMENT``, "
+    "``UDP_GRO``).",
     (
-        _datagramTrial("64 octets", size=64),
-        _datagramTrial("1200 octets", size=1200),
-        _datagramTrial("1200 octets, in pieces", size=1200, segments=True),
+        _datagrams("64 octets", size=64),
+        _datagrams("1200 octets", size=1200),
+        _datagrams("1200, in pieces", size=1200, segments=True),
     ),
 )
 
-DISCIPLINES = (CONNECT, BULK, MESSAGES, DATAGRAMS)
+_RATE_AND_COST = (Figure("rate", "sessions/s"), Figure("cost", "CPU µs each", 1))
+_SHARE = Figure("share", "% of the rate without", compared=False)
+
+WAYS = Discipline(
+    "ways",
+    "Names and passwords",
+    "64 sessions at a time again, but by a name that is in the hosts file, and with user and "
+    "password; each relative to sessions of the same server by number and without a password.",
+    (
+        Trial(
+            "by name",
+            Relative(_NUMBER, _NAME),
+            (*_RATE_AND_COST, _SHARE),
+            suits=_hasNames,
+        ),
+        Trial(
+            "with password",
+            Relative(_NUMBER, _NUMBER, guarded=True),
+            (*_RATE_AND_COST, _SHARE),
+            suits=_hasPasswords,
+            guarded=True,
+        ),
+    ),
+)
+
+CROWD = Discipline(
+    "crowd",
+    "Beside idle sessions",
+    "64 connections with small messages, with thousands of idle sessions beside them and without.",
+    (
+        Trial(
+            "64 octets",
+            Relative(_MESSAGES, _CROWDED),
+            (
+                Figure("rate", "round trips/s beside"),
+                Figure("share", "% of those alone", compared=False),
+                Figure("alive", "idle ones alive", compared=False),
+            ),
+            suits=_isServer,
+        ),
+    ),
+)
+
+MEMORY = Discipline(
+    "memory",
+    "Memory",
+    "What a session costs that does nothing, and one of 32 whose client does not read what its "
+    "target sends as fast as it goes.  The kernel's memory is that of all TCP sockets, those of "
+    "the load generator included.",
+    (
+        Trial(
+            "idle",
+            Hold(),
+            (
+                Figure("memory", "KiB each", 1),
+                Figure("descriptors", "descriptors each", 1, compared=False),
+                Figure("sessions", "sessions", compared=False),
+            ),
+            suits=_isServer,
+            fresh=True,
+        ),
+        Trial(
+            "stalled",
+            Stall(),
+            (
+                Figure("memory", "KiB each"),
+                Figure("kernel", "KiB of the kernel each"),
+                Figure("taken", "KiB taken each", compared=False),
+            ),
+            suits=_isServer,
+            fresh=True,
+        ),
+    ),
+)
+
+FULL = Discipline(
+    "full",
+    "Out of descriptors",
+    "Sessions until the server, each of whose processes may open 512 descriptors, serves no more; "
+    "then 64 more, who should wait or be told (REP 01).  Meanwhile the others should go on, and a "
+    "server that is asked nothing should use no processor.  When the first ones leave, those who "
+    "wait should be served, and when all have left there should be room for as many again.",
+    (
+        Trial(
+            "512 descriptors",
+            Fill(),
+            (
+                Figure("passed", "passed", compared=False, truth=True),
+                *(
+                    Figure(key, title, compared=False)
+                    for key, title in (
+                        ("served", "sessions"),
+                        ("refused", "refused"),
+                        ("dropped", "dropped"),
+                        ("waiting", "waiting"),
+                        ("kept", "going on"),
+                        ("idle", "% CPU while full"),
+                        ("later", "served later"),
+                        ("again", "again"),
+                    )
+                ),
+            ),
+            suits=_isServer,
+            fresh=True,
+            once=True,
+            descriptors=512,
+        ),
+    ),
+)
+
+DISCIPLINES = (CONNECT, BULK, MESSAGES, DATAGRAMS, WAYS, CROWD, MEMORY, FULL)

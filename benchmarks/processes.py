@@ -5,7 +5,12 @@ What processes use, as Linux tells it in C{/proc}.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from attrs import frozen
@@ -123,3 +128,43 @@ def tcpMemory() -> float:
             pages = int(words[words.index("mem") + 1])
             return pages * os.sysconf("SC_PAGE_SIZE") / 1024
     raise ValueError("/proc/net/sockstat says nothing of TCP")
+
+
+#: Seconds in which perf is ready, and in which it tells what it has counted.
+_PERF_STARTS, _PERF_TELLS = 0.5, 30.0
+
+
+@contextmanager
+def systemCalls(pid: int) -> Iterator[Callable[[], float | None]]:
+    """
+    Count the system calls of a process and its family while the block runs.
+
+    @return: what gives their number afterwards, or L{None} if C{perf} cannot count here.
+    """
+    told: list[float] = []
+    program = shutil.which("perf")
+    if program is None:
+        yield lambda: None
+        return
+    members = ",".join(str(process.pid) for process in family(pid))
+    perf = subprocess.Popen(
+        [program, "stat", "-x,", "-e", "raw_syscalls:sys_enter", "-p", members],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        time.sleep(_PERF_STARTS)
+        yield lambda: told[0] if told else None
+        perf.send_signal(signal.SIGINT)
+        _, output = perf.communicate(timeout=_PERF_TELLS)
+        told += [float(n) for line in output.splitlines() if (n := line.split(",")[0]).isdigit()]
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        perf.kill()
+        perf.wait()
+        if perf.stderr is not None:
+            perf.stderr.close()

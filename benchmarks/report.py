@@ -18,7 +18,12 @@ def tableOf(results: Results, discipline: Discipline, trials: Sequence[Trial]) -
     """
     A table of some trials: a row for each server.
     """
-    columns = [(trial, figure) for trial in trials for figure in trial.figures]
+    columns = [
+        (trial, figure)
+        for trial in trials
+        for figure in trial.figures
+        if not figure.optional or results.has(discipline.name, trial.name, figure.key)
+    ]
     if len(trials) == 1:
         table = [[trials[0].name, *(figure.title for _, figure in columns)]]
     else:
@@ -40,9 +45,9 @@ def _cell(
     value = results.median(*where, figure.key)
     if value is None:
         return mark.strip() or _NOTHING
-    ratio = results.ratio(*where, figure.key)
+    ratio = results.ratio(*where, figure.key) if figure.compared else None
     relative = "" if entrant == results.entrants[0] or ratio is None else f" ({ratio:.2f})"
-    return f"{value:,.{figure.digits}f}{relative}{mark}"
+    return f"{figure.told(value)}{relative}{mark}"
 
 
 def notesOf(results: Results, discipline: Discipline) -> list[str]:

@@ -88,6 +88,16 @@ class Results:
             if (sample.discipline, sample.trial, sample.server) == (discipline, trial, server)
         }
 
+    def has(self, discipline: str, trial: str, key: str) -> bool:
+        """
+        Whether anybody has a figure.
+        """
+        return any(
+            key in sample.values
+            for sample in self.samples
+            if (sample.discipline, sample.trial) == (discipline, trial)
+        )
+
     def median(self, discipline: str, trial: str, server: str, key: str) -> float | None:
         """
         The median of a figure over the rounds; L{None} if there is none.

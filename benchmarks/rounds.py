@@ -5,8 +5,8 @@ A run: servers started, measured in turn, stopped.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from attrs import evolve, frozen
@@ -14,11 +14,13 @@ from attrs import evolve, frozen
 from .disciplines import Discipline, Trial
 from .isolation import FIRST_PORT, isInside
 from .load import Load, LoadError, Target
+from .loads import Settings
 from .peers import Peer, Place
+from .processes import systemCalls
 from .results import Sample, rotated
 from .servers import Server, ServerError, started
 
-#: A trial that only makes a server warm is so long.
+#: Before it counts, a server does the same for so long.
 _WARM_UP = 0.2
 
 #: What a failure of the whole trial is called.
@@ -34,7 +36,7 @@ class Run:
 
     @ivar cores: the processors of the servers.
 
-    @ivar seconds: how long a trial lasts.
+    @ivar counting: whether system calls are counted, in one more round.
 
     @ivar tell: is told, in a line, what goes on.
     """
@@ -43,49 +45,99 @@ class Run:
     folder: Path
     cores: frozenset[int]
     rounds: int
-    seconds: float
+    settings: Settings
     tell: Callable[[str], None]
+    counting: bool = False
 
-    def discipline(self, discipline: Discipline, peers: Sequence[Peer]) -> list[Sample]:
+    def discipline(self, discipline: Discipline, peers: Sequence[Peer]) -> Iterator[Sample]:
         """
         Measure servers in one discipline.
 
         @param peers: the servers, all of which can run.
         """
-        samples: list[Sample] = []
         for trial in discipline.trials:
-            samples += self._trial(discipline, trial, [peer for peer in peers if trial.suits(peer)])
-        return samples
+            entrants = [(i, peer) for i, peer in enumerate(peers) if trial.suits(peer)]
+            samples = self._oneByOne if trial.fresh else self._together
+            for sample in samples(trial, entrants):
+                sample = evolve(sample, discipline=discipline.name)
+                self.tell(describe(sample, trial))
+                yield sample
 
-    def _trial(self, discipline: Discipline, trial: Trial, peers: Sequence[Peer]) -> list[Sample]:
-        samples: list[Sample] = []
-
-        def measure(number: int, server: Server, seconds: float) -> Sample:
-            sample = Sample(discipline.name, trial.name, server.peer.name, number, {})
-            try:
-                outcome = trial.measure(server, self.load, seconds)
-            except LoadError as error:
-                return evolve(sample, failures={_FAILED.format(error): 1})
-            return evolve(sample, values=outcome.values, failures=outcome.failures)
-
+    def _together(self, trial: Trial, entrants: Sequence[tuple[int, Peer]]) -> Iterator[Sample]:
+        """
+        All servers run all the time, and are measured in turn.
+        """
         with ExitStack() as stack:
             servers = []
-            for index, peer in enumerate(peers):
-                place = placeFor(index, self.folder, trial.password)
+            for index, peer in entrants:
                 try:
-                    server = stack.enter_context(started(peer, place, self.cores))
+                    server = stack.enter_context(self._started(index, peer, trial))
                 except ServerError as error:
-                    failures = {_FAILED.format(error): 1}
-                    samples.append(Sample(discipline.name, trial.name, peer.name, 0, {}, failures))
+                    yield _failed(trial, peer, 0, error)
                     continue
                 servers.append(server)
-                measure(0, server, _WARM_UP)
-            for number in range(1, self.rounds + 1):
+                self._measured(trial, server, 0, evolve(self.settings, seconds=_WARM_UP))
+            for number in range(1, (1 if trial.once else self.rounds) + 1):
                 for server in rotated(servers, number):
-                    sample = measure(number, server, self.seconds)
-                    samples.append(sample)
-                    self.tell(describe(sample, trial))
-        return samples
+                    yield self._measured(trial, server, number, self.settings)
+            counted = self.counting and any(figure.optional for figure in trial.figures)
+            for server in servers if counted else ():
+                if sample := self._counted(trial, server):
+                    yield sample
+
+    def _oneByOne(self, trial: Trial, entrants: Sequence[tuple[int, Peer]]) -> Iterator[Sample]:
+        """
+        Each server is started to be measured once.
+        """
+        for number in range(1, (1 if trial.once else self.rounds) + 1):
+            for index, peer in rotated(entrants, number):
+                try:
+                    with self._started(index, peer, trial) as server:
+                        yield self._measured(trial, server, number, self.settings)
+                except ServerError as error:
+                    yield _failed(trial, peer, number, error)
+
+    @contextmanager
+    def _started(self, index: int, peer: Peer, trial: Trial) -> Iterator[Server]:
+        """
+        Run a server, and the one that asks for passwords, if the trial wants one.
+
+        @raise ServerError: it does not start.
+        """
+        place = placeFor(index, self.folder)
+        if trial.descriptors is not None:
+            place = evolve(place, descriptors=trial.descriptors)
+        with started(peer, place, self.cores) as server:
+            if not trial.guarded:
+                yield server
+                return
+            with started(peer, placeFor(index, self.folder, password=True), self.cores) as guarded:
+                yield evolve(server, guarded=guarded)
+
+    def _measured(self, trial: Trial, server: Server, number: int, settings: Settings) -> Sample:
+        try:
+            outcome = trial.measure(server, self.load, settings)
+        except LoadError as error:
+            return _failed(trial, server.peer, number, error)
+        return Sample("", trial.name, server.peer.name, number, outcome.values, outcome.failures)
+
+    def _counted(self, trial: Trial, server: Server) -> Sample | None:
+        """
+        Once more, with the system calls counted.  Nothing else of this is told: counting takes
+        time.
+        """
+        if server.pid is None:
+            return None
+        with systemCalls(server.pid) as count:
+            sample = self._measured(trial, server, self.rounds + 1, self.settings)
+        calls, done = count(), sample.values.get("done")
+        if calls is None or not done:
+            return None
+        return evolve(sample, values={"calls": calls / done})
+
+
+def _failed(trial: Trial, peer: Peer, number: int, error: Exception) -> Sample:
+    return Sample("", trial.name, peer.name, number, {}, {_FAILED.format(error): 1})
 
 
 def placeFor(index: int, folder: Path, password: bool = False) -> Place:
@@ -93,14 +145,16 @@ def placeFor(index: int, folder: Path, password: bool = False) -> Place:
     Where a server runs, and what its clients ask for.
 
     @param index: which server it is.
+
+    @param password: whether it is the one that asks for user and password.
     """
     if isInside():
         target = Target(addressOf(index), FIRST_PORT, nameOf(index))
-        port = FIRST_PORT + 1 + index
+        port = FIRST_PORT + 1 + 2 * index + password
     else:
         target = Target("127.0.0.1", unusedPort(), "localhost")
         port = unusedPort()
-    return Place(folder / f"{index}", port, target, password)
+    return Place(folder / f"{index}{'-guarded' if password else ''}", port, target, password)
 
 
 def addressOf(index: int) -> str:
@@ -132,10 +186,10 @@ def describe(sample: Sample, trial: Trial) -> str:
     A sample in a line.
     """
     figures = [
-        f"{sample.values[figure.key]:,.{figure.digits}f} {figure.title}"
+        f"{figure.told(sample.values[figure.key])} {figure.title}"
         for figure in trial.figures
         if figure.key in sample.values
     ]
     failed = [f"{count} x {reason}" for reason, count in sample.failures.items()]
     where = f"{sample.discipline}, {sample.trial}"
-    return f"round {sample.round}: {where:36} {sample.server:22} {'; '.join(figures + failed)}"
+    return f"round {sample.round}: {where:28} {sample.server:22} {'; '.join(figures + failed)}"

@@ -38,11 +38,14 @@ class Server:
     A server that runs.
 
     @ivar pid: its first process; L{None} for none at all.
+
+    @ivar guarded: another one, which asks for user and password.
     """
 
     peer: Peer
     place: Place
     pid: int | None
+    guarded: Server | None = None
 
     @property
     def address(self) -> Address:

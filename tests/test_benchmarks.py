@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -20,16 +20,22 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from benchmarks import processes
-from benchmarks.disciplines import CONNECT, DISCIPLINES, Figure
+from benchmarks.disciplines import CONNECT, DISCIPLINES, Discipline, Figure, Trial
 from benchmarks.load import Load, LoadError, Outcome, Target, Value, build, parseOutcome
+from benchmarks.loads import Fill, Flow, Hold, Measure, Relative, Settings, Stall
 from benchmarks.peers import Peer, Place
 from benchmarks.report import asRST, asText
 from benchmarks.results import Entrant, Results, Sample, rotated
 from benchmarks.rounds import Run, placeFor, unusedPort
 from benchmarks.servers import Server, ServerError, started
 from txsocks5 import Anonymous, DefaultPolicy, PasswordAuthenticator, SOCKS5Factory
+from txsocks5.interfaces import Verdict
+from txsocks5.testing import ScriptedPolicy
 
-#: Built once for all tests.
+#: What runs are told to do.
+SETTINGS = Settings(3, 10)
+
+#: Where the load generator is built, once for all tests.
 FOLDER = TemporaryDirectory(prefix="txsocks5-test-benchmarks-")
 
 
@@ -189,6 +195,83 @@ class LoadTests(TestCase):
         Datagrams that the kernel cuts and joins.
         """
         return self.works("datagrams", "datagrams", segments=True, size=1200)
+
+    def server(self, **options: Any) -> Server:
+        """
+        The server in this process, as it is measured.
+        """
+        target = Target("127.0.0.1", unusedPort(), "localhost")
+        place = Place(Path(self.mktemp()), self.serve(), target, **options)
+        return Server(Script("here", ""), place, os.getpid())
+
+    @inlineCallbacks
+    def measured(self, measure: Measure, server: Server) -> Deferred[Mapping[str, float]]:
+        """
+        Measure the server in this process; nothing fails.
+        """
+        outcome = yield deferToThread(measure, server, load(30), Settings(0.05, 20, 0.05))
+        self.assertEqual(outcome.failures, {})
+        return outcome.values
+
+    @inlineCallbacks
+    def test_flow(self) -> Deferred[None]:
+        """
+        A load takes time of the processor, for each thing done.
+        """
+        values = yield self.measured(DISCIPLINES[0].trials[0].measure, self.server())
+        self.assertGreater(values["cost"], 0)
+        self.assertEqual(values["done"], values["sessions"])
+
+    @inlineCallbacks
+    def test_relative(self) -> Deferred[None]:
+        """
+        A load is told relative to another.
+        """
+        named = Flow("sessions", "sessions", named=True, options={"count": 2})
+        values = yield self.measured(Relative(named, named), self.server())
+        self.assertGreater(values["share"], 0)
+
+    @inlineCallbacks
+    def test_hold(self) -> Deferred[None]:
+        """
+        A session that does nothing has two descriptors here, and is still there afterwards.
+        """
+        values = yield self.measured(Hold(), self.server())
+        self.assertEqual(values["sessions"], 20)
+        self.assertGreaterEqual(values["descriptors"], 2)
+        self.assertIn("memory", values)
+
+    @inlineCallbacks
+    def test_stall(self) -> Deferred[None]:
+        """
+        Who does not read is sent a part, which is all that arrives in the end.
+        """
+        values = yield self.measured(Stall(2), self.server())
+        self.assertGreater(values["taken"], 0)
+        self.assertIn("kernel", values)
+
+    @inlineCallbacks
+    def test_fill(self) -> Deferred[None]:
+        """
+        A server that is never full serves all, and has room for all again.
+        """
+        values = yield self.measured(Fill(8), self.server())
+        expected = {"passed": 1, "full": 0, "served": 8, "kept": 8, "again": 8}
+        self.assertEqual({key: values[key] for key in expected}, expected)
+
+    @inlineCallbacks
+    def test_notFilled(self) -> Deferred[None]:
+        """
+        A server that refuses all has not passed, though it refuses in order.
+        """
+        policy = ScriptedPolicy()
+        factory = SOCKS5Factory(reactor, authenticators=[Anonymous()], policy=policy)
+        target = Target("127.0.0.1", unusedPort(), "localhost")
+        place = Place(Path(self.mktemp()), self.serve(factory), target)
+        policy.request = Verdict(False, "scripted: nobody")
+        server = Server(Script("here", ""), place, os.getpid())
+        values = yield self.measured(Fill(8), server)
+        self.assertEqual((values["served"], values["refused"], values["passed"]), (0, 65, 0))
 
     @inlineCallbacks
     def test_password(self) -> Deferred[None]:
@@ -453,33 +536,99 @@ class RunTests(SynchronousTestCase):
     Tests for a run.
     """
 
+    def run_(self, tell: Callable[[str], None] = lambda line: None) -> Run:
+        """
+        A run of two rounds.
+        """
+        folder = Path(self.mktemp()).absolute()
+        return Run(Load(Path("load")), folder, frozenset(), 2, SETTINGS, tell)
+
+    def discipline(self, measure: Measure, **options: Any) -> Discipline:
+        """
+        A discipline of one trial.
+        """
+        given = {"figures": (Figure("rate", "things/s"),), **options}
+        return Discipline("discipline", "", "", (Trial("trial", measure, **given),))
+
     def test_interleaved(self) -> None:
         """
         All servers are measured in each round, in an order that turns; what cannot start is told.
         """
         order = []
 
-        def measure(server: Server, load: Load, seconds: float) -> Outcome:
-            if seconds == 3:
+        def measure(server: Server, load: Load, settings: Settings) -> Outcome:
+            if settings == SETTINGS:
                 order.append(server.peer.name)
             return Outcome({"rate": 1.0}, {})
 
-        trial = CONNECT.trials[0]
-        trial = type(trial)("trial", measure, (Figure("rate", "things/s"),))
-        discipline = type(CONNECT)("discipline", "", "", (trial,))
         told: list[str] = []
-        folder = Path(self.mktemp()).absolute()
-        run = Run(Load(Path("load")), folder, frozenset(), 2, 3, told.append)
+        run = self.run_(told.append)
+        discipline = self.discipline(measure)
         peers = [
             Script("one", "", text=LISTENS),
             Script("none", "", text="raise SystemExit('no reason')"),
             Script("two", "", text=LISTENS),
         ]
-        found = run.discipline(discipline, peers)
+        found = list(run.discipline(discipline, peers))
         self.assertEqual(order, ["two", "one", "one", "two"])
         (failed,) = [sample for sample in found if sample.failures]
         self.assertEqual((failed.server, failed.values), ("none", {}))
         self.assertIn("no reason", str(failed.failures))
         self.assertEqual(len(found), 5)
-        self.assertEqual(len(told), 4)
-        self.assertIn("1 things/s", told[0])
+        self.assertEqual(len(told), 5)
+        self.assertIn("1 things/s", told[1])
+
+    def test_fresh(self) -> None:
+        """
+        Where each trial needs a new server, each gets one, with what it wants.
+        """
+        pids = []
+
+        def measure(server: Server, load: Load, settings: Settings) -> Outcome:
+            assert server.guarded is not None
+            pids.append(server.pid)
+            self.assertEqual((server.place.password, server.guarded.place.password), (False, True))
+            self.assertEqual(server.place.descriptors, 100)
+            raise LoadError("no load")
+
+        discipline = self.discipline(measure, fresh=True, guarded=True, descriptors=100)
+        peers = [Script("one", "", text=LISTENS), Script("none", "", text="raise SystemExit(1)")]
+        found = list(self.run_().discipline(discipline, peers))
+        self.assertEqual(len(set(pids)), 2)
+        self.assertEqual(len(found), 4)
+        for sample in found:
+            self.assertIn("not measured", str(sample.failures))
+
+    def test_once(self) -> None:
+        """
+        What does not change from round to round is done once.
+        """
+        discipline = self.discipline(lambda *_: Outcome({}, {}), once=True)
+        peers = [Script("one", "", text=LISTENS)]
+        self.assertEqual(len(list(self.run_().discipline(discipline, peers))), 1)
+
+    def test_systemCalls(self) -> None:
+        """
+        System calls are counted in a round of their own, for each thing done.
+        """
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        perf = folder / "perf"
+        perf.write_text(
+            "#!/bin/sh\n"
+            "trap 'echo 42,,raw_syscalls:sys_enter,1,2,, >&2; exit' INT\n"
+            "while :; do sleep 0.05; done\n"
+        )
+        perf.chmod(0o755)
+        self.patch(os, "environ", {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"})
+        figures = (Figure("rate", "things/s"), Figure("calls", "calls", optional=True))
+        discipline = self.discipline(
+            lambda *_: Outcome({"rate": 1, "done": 4}, {}), figures=figures
+        )
+        run = evolve(self.run_(), counting=True)
+        found = list(run.discipline(discipline, [Script("one", "", text=LISTENS)]))
+        self.assertEqual([sample.values.get("rate") for sample in found], [1, 1, None])
+        self.assertEqual(found[2].values, {"calls": 10.5})
+        results = Results({}, (Entrant("one", "", ""),), tuple(found))
+        self.assertTrue(results.has("discipline", "trial", "calls"))
+        self.assertFalse(results.has("discipline", "trial", "other"))

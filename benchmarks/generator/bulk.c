@@ -5,9 +5,15 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+/* Sources that have sent nothing for so many seconds have come to a stand. */
+static const double QUIET = 0.5;
+
 static int open, unsettled;
 static uint64_t taken;
-static bool stopping;
+static bool stopping, stalling;
+/* The clients that do not read. */
+static Client **stalled;
+static int stalledCount;
 
 static void opened(Client *client)
 {
@@ -15,13 +21,22 @@ static void opened(Client *client)
     client->settled = true;
     unsettled--;
     open++;
-    if (sendWhole(client, &service, 1) && options.up)
+    if (!sendWhole(client, &service, 1))
+        return;
+    if (stalling) {
+        stalled[stalledCount++] = client;
+        watchAgainFor(&client->watch, 0);
+    } else if (options.up) {
         watchAgainFor(&client->watch, EPOLLOUT);
+    }
 }
 
 static void failed(Client *client, const char *reason)
 {
     (void)reason;
+    for (int i = 0; i < stalledCount; i++)
+        if (stalled[i] == client)
+            stalled[i] = NULL;
     --*(client->settled ? &open : &unsettled);
 }
 
@@ -73,7 +88,7 @@ static void ready(Client *client, uint32_t events)
         take(client);
 }
 
-static const struct role ROLE = {1, opened, ready, failed};
+static const struct role ROLE = {.command = 1, .opened = opened, .ready = ready, .failed = failed};
 
 static bool allSettled(void)
 {
@@ -90,20 +105,17 @@ static bool allEnded(void)
     return open == 0 && targetConnections == 0;
 }
 
-void bulk(void)
+static void openAll(void)
 {
-    const uint64_t *arrived = options.up ? &sunk : &taken;
-    const uint64_t *sent = options.up ? &taken : &sourced;
     unsettled = options.count;
     for (int i = 0; i < options.count; i++)
         openClient(&ROLE);
     serveUntil(allSettled, now() + nanoseconds(2 * options.patience));
-    serveUntil(noneOpen, now() + nanoseconds(options.seconds / 10)); /* until it is in full flow */
-    uint64_t before = *arrived;
-    int64_t began = now();
-    serveUntil(noneOpen, began + nanoseconds(options.seconds));
-    double lasted = (double)(now() - began) / 1e9;
-    uint64_t counted = *arrived - before;
+}
+
+/* Let all streams end, and see that nothing is missing. */
+static void endAll(const uint64_t *sent, const uint64_t *arrived)
+{
     stopping = true;
     stopSources();
     if (!serveUntil(allEnded, now() + nanoseconds(2 * options.patience)))
@@ -111,8 +123,54 @@ void bulk(void)
     if (*arrived != *sent)
         fail("what was sent and what has arrived differ by %lld octets",
              (long long)(*sent - *arrived));
+}
+
+void bulk(void)
+{
+    const uint64_t *arrived = options.up ? &sunk : &taken;
+    openAll();
+    serveUntil(noneOpen, now() + nanoseconds(options.seconds / 10)); /* until it is in full flow */
+    uint64_t before = *arrived;
+    int64_t began = now();
+    serveUntil(noneOpen, began + nanoseconds(options.seconds));
+    double lasted = (double)(now() - began) / 1e9;
+    uint64_t counted = *arrived - before;
+    endAll(options.up ? &taken : &sourced, arrived);
     beginReport();
     reportNumber("octets", (double)*arrived);
     reportNumber("rate", (double)counted / lasted);
+    endReport();
+}
+
+/* Whether nobody has taken anything from the sources for a while. */
+static bool stuck(void)
+{
+    static uint64_t before;
+    static int64_t since;
+    int64_t time = now();
+    if (since == 0 || sourced != before) {
+        before = sourced;
+        since = time;
+    }
+    return time - since > nanoseconds(QUIET);
+}
+
+void stall(void)
+{
+    stalling = true;
+    stalled = allocate((size_t)options.count * sizeof(Client *));
+    openAll();
+    if (!serveUntil(stuck, now() + nanoseconds(2 * options.patience)))
+        fail("the sources do not come to a stand");
+    beginReport();
+    reportNumber("sessions", open);
+    reportNumber("octets", (double)sourced);
+    reportAndWait();
+    for (int i = 0; i < stalledCount; i++)
+        if (stalled[i])
+            watchAgainFor(&stalled[i]->watch, EPOLLIN);
+    stalledCount = 0;
+    endAll(&sourced, &taken);
+    reportNumber("octets", (double)taken);
     endReport();
 }

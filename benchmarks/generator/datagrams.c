@@ -252,7 +252,7 @@ static void failed(Client *client, const char *reason)
     refused = true;
 }
 
-static const struct role ROLE = {3, opened, ready, failed};
+static const struct role ROLE = {.command = 3, .opened = opened, .ready = ready, .failed = failed};
 
 static bool known(void)
 {

@@ -2,7 +2,7 @@
 #include "load.h"
 
 static uint64_t serial, all;
-static int waited, idle, busy;
+static int waited, busy;
 static bool running, stopping;
 
 static void opened(Client *client)
@@ -12,42 +12,22 @@ static void opened(Client *client)
     sendMessage(client); /* the first one shows that the session works */
 }
 
-static void settle(Client *client, int *kind)
-{
-    if (!client->settled) {
-        client->settled = true;
-        waited--;
-        ++*kind;
-    }
-}
-
-static void failedIdle(Client *client, const char *reason)
-{
-    (void)reason;
-    --*(client->settled ? &idle : &waited);
-}
-
-static void failedBusy(Client *client, const char *reason)
+static void failed(Client *client, const char *reason)
 {
     (void)reason;
     --*(client->settled ? &busy : &waited);
 }
 
-static void readyIdle(Client *client, uint32_t events)
-{
-    (void)events;
-    if (readEcho(client) == 1) {
-        client->deadline = 0;
-        settle(client, &idle);
-    }
-}
-
-static void readyBusy(Client *client, uint32_t events)
+static void ready(Client *client, uint32_t events)
 {
     (void)events;
     if (readEcho(client) != 1)
         return;
-    settle(client, &busy);
+    if (!client->settled) {
+        client->settled = true;
+        waited--;
+        busy++;
+    }
     if (running)
         all++;
     if (stopping) {
@@ -58,8 +38,7 @@ static void readyBusy(Client *client, uint32_t events)
     }
 }
 
-static const struct role IDLE = {1, opened, readyIdle, failedIdle};
-static const struct role BUSY = {1, opened, readyBusy, failedBusy};
+static const struct role ROLE = {.command = 1, .opened = opened, .ready = ready, .failed = failed};
 
 static bool noneWaited(void)
 {
@@ -71,23 +50,13 @@ static bool noneBusy(void)
     return busy == 0;
 }
 
-/* Open sessions, not too many at once. */
-static void openAll(const struct role *role, int count)
-{
-    while (count > 0) {
-        int some = count < 64 ? count : 64;
-        waited += some;
-        count -= some;
-        while (some-- > 0)
-            openClient(role);
-        serveUntil(noneWaited, now() + nanoseconds(2 * options.patience));
-    }
-}
-
 void exchanges(void)
 {
-    openAll(&IDLE, options.beside);
-    openAll(&BUSY, options.count);
+    int idle = openCrowd(options.beside);
+    waited = options.count;
+    for (int i = 0; i < options.count; i++)
+        openClient(&ROLE);
+    serveUntil(noneWaited, now() + nanoseconds(2 * options.patience));
     running = true;
     int64_t began = now();
     serveUntil(noneBusy, began + nanoseconds(options.seconds));
@@ -99,7 +68,9 @@ void exchanges(void)
     beginReport();
     reportNumber("exchanges", (double)all);
     reportNumber("rate", (double)counted / lasted);
-    if (options.beside)
+    if (options.beside) {
         reportNumber("idle", idle);
+        reportNumber("alive", askCrowd());
+    }
     endReport();
 }

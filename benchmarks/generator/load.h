@@ -99,7 +99,7 @@ void fillMessage(uint8_t *message, int size, uint64_t number);
 /* What all sources have sent, and all sinks have received. */
 extern uint64_t sourced, sunk;
 void startTargets(void);
-/* Let all sources end their streams. */
+/* Let all sources end their streams after what they have sent. */
 void stopSources(void);
 /* How many connections the targets have. */
 extern int targetConnections;
@@ -110,9 +110,10 @@ typedef struct client Client;
 
 /* What a discipline does with its clients. */
 struct role {
-    uint8_t command;                                   /* CMD, 1 or 3 */
-    void (*opened)(Client *client);                    /* the server has said yes */
-    void (*ready)(Client *client, uint32_t events);    /* events afterwards */
+    uint8_t command;                                    /* CMD, 1 or 3 */
+    bool mayFail;                                       /* failures are not noted */
+    void (*opened)(Client *client);                     /* the server has said yes */
+    void (*ready)(Client *client, uint32_t events);     /* events afterwards */
     void (*failed)(Client *client, const char *reason); /* it is being closed */
 };
 
@@ -129,6 +130,7 @@ struct client {
     int error;              /* errno of a connect that failed at once */
     uint64_t number;        /* the discipline's own: of the message, */
     uint64_t moved;         /* octets of it or of the stream, */
+    int place;              /* its place in a list, */
     bool settled;           /* whether it takes part, */
     bool ended;             /* whether its stream has been ended */
 };
@@ -152,9 +154,17 @@ void sendMessage(Client *client);
 
 /* -- disciplines */
 
+/* Open sessions that do nothing; says how many there are. */
+int openCrowd(int count);
+/* Let each of them show with an echo that it still works; says how many do. */
+int askCrowd(void);
+
 void sessions(void);
 void exchanges(void);
 void bulk(void);
 void datagrams(void);
+void hold(void);
+void stall(void);
+void fill(void);
 
 #endif

@@ -27,6 +27,9 @@ static const struct discipline {
     {"exchanges", exchanges},
     {"bulk", bulk},
     {"datagrams", datagrams},
+    {"hold", hold},
+    {"stall", stall},
+    {"fill", fill},
     {NULL, NULL},
 };
 

@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 enum { KINDS = 32, REASON = 80 };
+/* Milliseconds after which nobody will come any more. */
+enum { WAIT = 60000 };
 
 static struct {
     char reason[REASON];
@@ -84,7 +86,7 @@ void reportAndWait(void)
     struct pollfd line = {.fd = STDIN_FILENO, .events = POLLIN};
     char octet = 0;
     endReport();
-    if (poll(&line, 1, (int)(options.patience * 1000)) <= 0)
+    if (poll(&line, 1, WAIT) <= 0)
         giveUp("nobody has said to go on");
     while (read(STDIN_FILENO, &octet, 1) == 1 && octet != '\n')
         ;

@@ -15,7 +15,7 @@ static void opened(Client *client)
 static void ready(Client *client, uint32_t events);
 static void failed(Client *client, const char *reason);
 
-static const struct role ROLE = {1, opened, ready, failed};
+static const struct role ROLE = {.command = 1, .opened = opened, .ready = ready, .failed = failed};
 
 static void another(int64_t time)
 {
