@@ -22,7 +22,8 @@ LAYERS = (
     ("wire._addresses",),
     ("wire._datagram", "wire._gssapi", "wire._password", "wire._socks"),
     ("wire", "passwordfile", "turnstile"),
-    ("exposure", "networks"),
+    ("exposure", "index"),
+    ("networks",),
     # The settings, and how they stand in a file.
     ("config._problems",),
     ("config._forms",),
@@ -36,8 +37,8 @@ LAYERS = (
     # The borders, the machine's addresses.
     ("interfaces", "local"),
     # Single rooms: none of them knows of a session.
-    ("encapsulation", "passwd", "policy", "roster", "tally", "throttle", "wrapped"),
-    ("datagrams", "stream"),
+    ("conditions", "encapsulation", "passwd", "policy", "roster", "tally", "throttle", "wrapped"),
+    ("datagrams", "rules", "stream"),
     ("auth", "initiator", "linger", "outgoing", "relay"),
     ("bind", "destinations", "ledger", "sources"),
     ("associate",),

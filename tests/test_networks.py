@@ -4,14 +4,14 @@ Tests for L{txsocks5.networks}.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsocks5.networks import SETS, containing, embedded
+from txsocks5.networks import SETS, choosesEmbedded, containing, embedded, setOf
 
 from .wire.values import reproducible
 
@@ -171,6 +171,60 @@ class ContainingTests(SynchronousTestCase):
             sets["private"] = ()
 
 
+class SetOfTests(SynchronousTestCase):
+    """
+    The sets, and the addresses as they stand.
+    """
+
+    def test_inside(self) -> None:
+        """
+        An address is in the same set, if nothing is looked for within it.
+        """
+        for name, texts in INSIDE.items():
+            for text in texts:
+                self.assertEqual(setOf(ip_address(text)), name, text)
+
+    def test_embedded(self) -> None:
+        """
+        What is embedded does not matter.
+        """
+        for form, six in forms("10.0.0.1").items():
+            self.assertIsNone(setOf(six), form)
+
+
+class ChoosingTests(SynchronousTestCase):
+    """
+    Networks that hold some of the addresses which embed others.
+    """
+
+    def test_parts(self) -> None:
+        """
+        A part of such a network chooses among the IPv4 addresses, down to a single one.
+        """
+        for form, six in forms("10.0.0.1").items():
+            begin = 17 if form.startswith("6to4") else 97
+            for length in (begin, 128):
+                network = ip_network(f"{six}/{length}", strict=False)
+                self.assertTrue(choosesEmbedded(network), f"{form}: {network}")
+
+    def test_wholes(self) -> None:
+        """
+        The whole of it does not, and neither does what is larger.
+        """
+        for form, six in forms("10.0.0.1").items():
+            end = 16 if form.startswith("6to4") else 96
+            for length in (0, 1, end - 1, end):
+                network = ip_network(f"{six}/{length}", strict=False)
+                self.assertFalse(choosesEmbedded(network), f"{form}: {network}")
+
+    def test_others(self) -> None:
+        """
+        Nor does any other network.
+        """
+        for text in ("10.0.0.1/32", "2001:db8::/32", "2001:db8::1/128", "64:ff9b:2::1/128"):
+            self.assertFalse(choosesEmbedded(ip_network(text)), text)
+
+
 class EmbeddedTests(SynchronousTestCase):
     """
     IPv4 addresses that hide in IPv6 ones (S-07).
@@ -235,7 +289,15 @@ class EmbeddedTests(SynchronousTestCase):
         """
         Other addresses hold none.
         """
-        for text in ("192.0.2.1", "2606:4700::1111", "::2:0:0:0", "64:ff9b:2::a00:1", "2003:a00::"):
+        for text in (
+            "192.0.2.1",
+            "::",
+            "::1",
+            "2606:4700::1111",
+            "::2:0:0:0",
+            "64:ff9b:2::a00:1",
+            "2003:a00::",
+        ):
             self.assertEqual(embedded(ip_address(text)), (), text)
 
     @reproducible

@@ -6,15 +6,18 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
 from ipaddress import IPv4Address, ip_address
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from txsocks5 import local
+from txsocks5.config import User
 from txsocks5.errors import Overloaded, ReplyCode, replyCodeOf
 from txsocks5.interfaces import Identity, IPolicy, Question, Verdict
-from txsocks5.policy import DefaultPolicy, SelfProtectingPolicy
+from txsocks5.policy import DefaultPolicy, ExpiringPolicy, SelfProtectingPolicy
 from txsocks5.testing import ScriptedPolicy
 from txsocks5.wire import Address, Command, IPAddress, Method
 
@@ -231,6 +234,18 @@ class ExposedTests(PolicyFixture):
                 Verdict(False, "default: the server's own address"),
             )
 
+    def test_ownEmbedded(self) -> None:
+        """
+        Nor by way of a translator (S-07).
+        """
+        for form, hidden in forms(str(HOST)).items():
+            # Read in the other way, one of them holds a reserved address.
+            if "another" not in form:
+                self.assertEqual(
+                    self.policy.judgeAddress(ask(), hidden),
+                    Verdict(False, "default: the server's own address"),
+                )
+
     def test_ownUnknown(self) -> None:
         """
         If it cannot be told because the server has run out of file descriptors, the request
@@ -249,6 +264,83 @@ class ExposedTests(PolicyFixture):
         self.machineSays(reallyOwn)
         self.assertTrue(self.policy.judgeAddress(ask(), ip_address("192.0.2.1")).allowed)
         self.assertTrue(local.isOwn(IPv4Address("127.0.0.1")))
+
+
+class ExpiringTests(PolicyFixture):
+    """
+    Users whose time ends.
+    """
+
+    def setUp(self) -> None:
+        """
+        Let time end for alice, in front of a policy that allows everything.
+        """
+        super().setUp()
+        self.inner = ScriptedPolicy()
+        self.clock = Clock()
+        self.clock.advance(datetime(2027, 1, 30, 23, 59, 59, tzinfo=UTC).timestamp())
+
+    def policy(self, expires: datetime | None) -> ExpiringPolicy:
+        """
+        Make a policy for a user.
+        """
+        return ExpiringPolicy(self.inner, {"alice": User(expires=expires)}, self.clock.seconds)
+
+    def test_interface(self) -> None:
+        """
+        It is a policy.
+        """
+        self.assertTrue(verifyObject(IPolicy, self.policy(None)))
+
+    def test_ends(self) -> None:
+        """
+        Until the moment itself nothing is refused, and from then on everything, whatever the
+        policy says; the moment may be given with or without its time zone.
+        """
+        naive = datetime(2027, 1, 31)
+        paris = datetime(2027, 1, 31, 1, tzinfo=timezone(timedelta(hours=1)))
+        for policy, text in (
+            (self.policy(naive), "2027-01-31T00:00:00+00:00"),
+            (self.policy(naive.replace(tzinfo=UTC)), "2027-01-31T00:00:00+00:00"),
+            (self.policy(paris), "2027-01-31T01:00:00+01:00"),
+        ):
+            refusal = Verdict(False, f"default: the user expired at {text}")
+            start = self.clock.rightNow
+            for command in Command:
+                self.assertTrue(policy.judgeRequest(ask(command)).allowed)
+                self.assertTrue(policy.judgeAddress(ask(command), CLIENT).allowed)
+            self.clock.advance(1)
+            for command in Command:
+                self.assertEqual(policy.judgeRequest(ask(command)), refusal)
+                self.assertEqual(policy.judgeRequest(ask(command, destination=None)), refusal)
+                self.assertEqual(policy.judgeAddress(ask(command), CLIENT), refusal)
+            self.clock.rightNow = start
+
+    def test_anyMethod(self) -> None:
+        """
+        It does not matter how the user has authenticated.
+        """
+        policy = self.policy(datetime(2026, 1, 1))
+        for method in (Method.GSSAPI, Method.PASSWORD, 0x80):
+            self.assertFalse(policy.judgeRequest(ask(identity=Identity("alice", method))).allowed)
+
+    def test_others(self) -> None:
+        """
+        All else is for the policy behind it: users without an end, and clients without a name.
+        """
+        self.inner.client = Verdict(False, "client")
+        self.inner.request = Verdict(False, "request")
+        self.inner.addresses["192.0.2.1"] = Verdict(False, "address")
+        for policy, identity in (
+            (self.policy(None), ALICE),
+            (self.policy(datetime(2026, 1, 1)), Identity("bob", Method.PASSWORD)),
+            (self.policy(datetime(2026, 1, 1)), NOBODY),
+        ):
+            question = ask(identity=identity)
+            self.assertEqual(policy.judgeClient(CLIENT).reason, "client")
+            self.assertEqual(policy.judgeRequest(question).reason, "request")
+            address = policy.judgeAddress(question, ip_address("192.0.2.1"))
+            self.assertEqual(address.reason, "address")
 
 
 class SelfProtectingTests(PolicyFixture):
@@ -322,6 +414,15 @@ class SelfProtectingTests(PolicyFixture):
         self.assertFalse(self.reaches("::ffff:127.0.0.1"))
         self.reaches("::ffff:192.0.2.1")
         self.assertEqual(self.inner.asked[-1][1], IPv4Address("192.0.2.1"))
+
+    def test_embedded(self) -> None:
+        """
+        It is reached by a translator as well.
+        """
+        self.listen(str(HOST))
+        for hidden in forms(str(HOST)).values():
+            self.assertFalse(self.reaches(str(hidden)))
+            self.assertTrue(self.reaches(str(hidden), 1081))
 
     def test_unspecified(self) -> None:
         """

@@ -8,12 +8,13 @@ between versions, and is wrong for addresses that hold others.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 from types import MappingProxyType
 
+from .index import NetworkIndex, first
 from .wire import IPAddress
 
-__all__ = ["SETS", "containing", "embedded"]
+__all__ = ["SETS", "choosesEmbedded", "containing", "embedded", "setOf"]
 
 
 def _networks(*texts: str) -> tuple[IPv4Network | IPv6Network, ...]:
@@ -47,9 +48,14 @@ SETS: Mapping[str, tuple[IPv4Network | IPv6Network, ...]] = MappingProxyType(
 What an exposed server does not let anybody reach unless a rule says so.
 """
 
+# Where the IPv4 address begins, in the networks of the addresses that hold one.
 _LAST_FOUR = _networks("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96")
-_SIX_TO_FOUR = ip_network("2002::/16")
-_LOCAL_NAT64 = ip_network("64:ff9b:1::/48")
+_SIX_TO_FOUR = IPv6Network("2002::/16")
+_LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")
+
+_PREFIXES_96 = frozenset(int(network.network_address) >> 32 for network in _LAST_FOUR)
+_PREFIX_48 = int(_LOCAL_NAT64.network_address) >> 80
+_PREFIX_16 = int(_SIX_TO_FOUR.network_address) >> 112
 
 
 def embedded(address: IPAddress) -> tuple[IPv4Address, ...]:
@@ -61,17 +67,49 @@ def embedded(address: IPAddress) -> tuple[IPv4Address, ...]:
     """
     if isinstance(address, IPv4Address):
         return ()
-    octets = address.packed
-    if any(address in network for network in _LAST_FOUR):
-        return (IPv4Address(octets[12:]),)
-    if address in _SIX_TO_FOUR:
-        return (IPv4Address(octets[2:6]),)
-    if address in _LOCAL_NAT64:
+    value = int(address)
+    if value >> 32 in _PREFIXES_96:
+        # :: and ::1 are what they are.
+        return (IPv4Address(value & 0xFFFFFFFF),) if value > 1 else ()
+    if value >> 112 == _PREFIX_16:
+        return (IPv4Address(value >> 80 & 0xFFFFFFFF),)
+    if value >> 80 == _PREFIX_48:
+        octets = address.packed
         # At the end for a prefix of 96 bits, behind the prefix for one of 48.  The place where it
         # does not stand is mostly zero, and 0.0.0.0 is nowhere.
         places = (IPv4Address(octets[12:]), IPv4Address(octets[6:8] + octets[9:11]))
         return tuple(place for place in places if int(place)) or places[:1]
     return ()
+
+
+def choosesEmbedded(network: IPv4Network | IPv6Network) -> bool:
+    """
+    Whether a network holds some of the IPv6 addresses of one of the forms that L{embedded} knows,
+    but not all of them: then whoever has written it has thought of IPv4 addresses.
+    """
+    if isinstance(network, IPv4Network):
+        return False
+    length = network.prefixlen
+    start = int(network.network_address)
+    if length > _SIX_TO_FOUR.prefixlen and start >> 112 == _PREFIX_16:
+        return True
+    return length > 96 and (start >> 32 in _PREFIXES_96 or start >> 80 == _PREFIX_48)
+
+
+_INDEX = NetworkIndex(
+    (network, 1 << number) for number, networks in enumerate(SETS.values()) for network in networks
+)
+_NAMES = tuple(SETS)
+
+
+def setOf(address: IPAddress) -> str | None:
+    """
+    Find the first of L{SETS} that holds an address, whatever may be embedded in it.
+
+    @return: the name of the set, or L{None}.
+    """
+    mask = _INDEX.holding(address)
+    return _NAMES[first(mask)] if mask else None
 
 
 def containing(address: IPAddress) -> str | None:
@@ -80,10 +118,7 @@ def containing(address: IPAddress) -> str | None:
 
     @return: the name of the set, or L{None} for an address of the open internet.
     """
-    # :: and ::1 would count as embedding 0.0.0.0 and 0.0.0.1.
-    faces: tuple[IPv4Address | IPv6Address, ...] = (address, *embedded(address))
-    for face in faces:
-        for name, networks in SETS.items():
-            if any(face in network for network in networks):
-                return name
-    return None
+    name = setOf(address)
+    for face in embedded(address):
+        name = name or setOf(face)
+    return name

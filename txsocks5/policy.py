@@ -4,27 +4,39 @@ What is allowed where no rules are given, and what never is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC
 from ipaddress import IPv4Address
 
 from zope.interface import implementer
 
 from . import local
+from .config import User
 from .errors import Overloaded
 from .interfaces import IPolicy, Question, Verdict
-from .networks import SETS, containing
+from .networks import SETS, containing, embedded
 from .wire import Address, Command, IPAddress, Method, unmapped
 
-__all__ = ["DefaultPolicy", "SelfProtectingPolicy"]
+__all__ = [
+    "FLOOR",
+    "LOCAL",
+    "OPEN",
+    "OWN",
+    "UNAUTHENTICATED",
+    "DefaultPolicy",
+    "ExpiringPolicy",
+    "SelfProtectingPolicy",
+    "isOwn",
+]
 
-_LOCAL = Verdict(True, "default: local server")
+LOCAL = Verdict(True, "default: local server")
 _AUTHENTICATED = Verdict(True, "default: authenticated user")
-_OPEN = Verdict(True, "default: open server")
-_UNAUTHENTICATED = Verdict(False, "default: an exposed server wants authentication")
+OPEN = Verdict(True, "default: open server")
+UNAUTHENTICATED = Verdict(False, "default: an exposed server wants authentication")
 _NO_BIND = Verdict(False, "default: BIND at an exposed server only by rule")
-_OWN = Verdict(False, "default: the server's own address")
+OWN = Verdict(False, "default: the server's own address")
 _PUBLIC = Verdict(True, "default: public address")
-_FLOOR = {name: Verdict(False, f"default: {name} address at an exposed server") for name in SETS}
+FLOOR = {name: Verdict(False, f"default: {name} address at an exposed server") for name in SETS}
 
 
 @implementer(IPolicy)
@@ -53,18 +65,18 @@ class DefaultPolicy:
         Allowed at a local server, or an open one.
         """
         if self._local:
-            return _LOCAL
-        return _OPEN if self._open else _UNAUTHENTICATED
+            return LOCAL
+        return OPEN if self._open else UNAUTHENTICATED
 
     def judgeRequest(self, question: Question) -> Verdict:
         """
         Everything but BIND at an exposed server.
         """
         if self._local:
-            return _LOCAL
+            return LOCAL
         if question.command is Command.BIND:
             return _NO_BIND
-        return _OPEN if question.identity.method == Method.NONE else _AUTHENTICATED
+        return OPEN if question.identity.method == Method.NONE else _AUTHENTICATED
 
     def judgeAddress(self, question: Question, address: IPAddress) -> Verdict:
         """
@@ -73,11 +85,67 @@ class DefaultPolicy:
         @raise Overloaded: see L{IPolicy.judgeAddress}.
         """
         if self._local:
-            return _LOCAL
+            return LOCAL
         name = containing(address)
         if name is not None:
-            return _FLOOR[name]
-        return _OWN if _isOwn(address) else _PUBLIC
+            return FLOOR[name]
+        return OWN if any(map(isOwn, (address, *embedded(address)))) else _PUBLIC
+
+
+@implementer(IPolicy)
+class ExpiringPolicy:
+    """
+    Stands in front of any policy and refuses users whose time is over, whatever they ask for and
+    however they have authenticated.
+    """
+
+    def __init__(
+        self, policy: IPolicy, users: Mapping[str, User], now: Callable[[], float]
+    ) -> None:
+        """
+        @param policy: decides the rest.
+
+        @param users: by name; see L{User.expires}, where a time without zone is in UTC.
+
+        @param now: tells the seconds since 1970, as a reactor does.
+        """
+        self._policy = policy
+        self._now = now
+        self._ends: dict[str, tuple[float, Verdict]] = {}
+        for name, user in users.items():
+            if user.expires is not None:
+                end = user.expires
+                if end.tzinfo is None:
+                    end = end.replace(tzinfo=UTC)
+                refusal = Verdict(False, f"default: the user expired at {end.isoformat()}")
+                self._ends[name] = end.timestamp(), refusal
+
+    def _refusal(self, question: Question) -> Verdict | None:
+        """
+        What to say if the user's time is over.
+        """
+        end = self._ends.get(question.identity.name)
+        return end[1] if end is not None and self._now() >= end[0] else None
+
+    def judgeClient(self, client: IPAddress | None) -> Verdict:
+        """
+        As the policy says.
+        """
+        return self._policy.judgeClient(client)
+
+    def judgeRequest(self, question: Question) -> Verdict:
+        """
+        Nothing for a user that has expired; otherwise as the policy says.
+        """
+        return self._refusal(question) or self._policy.judgeRequest(question)
+
+    def judgeAddress(self, question: Question, address: IPAddress) -> Verdict:
+        """
+        Nothing for a user that has expired; otherwise as the policy says.
+
+        @raise Overloaded: see L{IPolicy.judgeAddress}.
+        """
+        return self._refusal(question) or self._policy.judgeAddress(question, address)
 
 
 @implementer(IPolicy)
@@ -118,8 +186,10 @@ class SelfProtectingPolicy:
         address = unmapped(address)
         if question.destination is not None and question.command is not Command.BIND:
             for listener in self._listeners:
-                if listener.port == question.destination.port and _reaches(address, listener.host):
-                    return _OWN
+                if listener.port == question.destination.port and any(
+                    _reaches(face, listener.host) for face in (address, *embedded(address))
+                ):
+                    return OWN
         return self._policy.judgeAddress(question, address)
 
 
@@ -135,10 +205,10 @@ def _reaches(address: IPAddress, host: object) -> bool:
     wildcard = getattr(host, "is_unspecified", False)
     if not wildcard or (isinstance(host, IPv4Address) and address.version == 6):
         return False
-    return _isOwn(address)
+    return isOwn(address)
 
 
-def _isOwn(address: IPAddress) -> bool:
+def isOwn(address: IPAddress) -> bool:
     """
     Whether C{address} is one of this machine's.
 
