@@ -5,7 +5,7 @@ Tests for L{txsocks5.commands}, through the server that performs them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, ip_address
 
 from twisted.internet.address import IPv4Address as IPv4Endpoint
 from twisted.internet.address import IPv6Address as IPv6Endpoint
@@ -18,10 +18,8 @@ from twisted.internet.error import (
     NoRouteError,
     TCPTimedOutError,
 )
-from twisted.trial.unittest import SynchronousTestCase
 
 from txsocks5 import SOCKS5Factory, local
-from txsocks5.commands import Client
 from txsocks5.config import Limits, Network, Rule, Timeouts
 from txsocks5.interfaces import Identity, Verdict
 from txsocks5.ledger import Ledger
@@ -1190,19 +1188,3 @@ class LimitTests(ServedTestCase):
         self.assertEqual(
             self.events.one("refused")["reason"], "limit: 1 sessions by rule 'address'"
         )
-
-
-class ClientTests(SynchronousTestCase):
-    """
-    Tests for L{Client}.
-    """
-
-    def test_host(self) -> None:
-        """
-        A client has a numeric address, or none at a UNIX socket.
-        """
-        stream: Stream = None  # type: ignore[assignment]
-        identity = Identity("alice", 2)
-        address = Address(IPv6Address("2001:db8::1"), 5)
-        self.assertEqual(Client(identity, address, [], stream).host, address.host)
-        self.assertIsNone(Client(identity, None, [], stream).host)

@@ -17,12 +17,22 @@ PACKAGE = Path(txsocks5.__file__).resolve().parent
 #: The modules, from the bottom to the top.  Each may import those of the lines before its own.
 LAYERS = (
     # What can go wrong, what is logged, and what knows nothing of SOCKS.
-    ("bandwidth", "errors", "events", "hashes", "reassembly", "shared", "sweep"),
+    (
+        "bandwidth",
+        "deadlines",
+        "errors",
+        "events",
+        "hashes",
+        "pipes",
+        "reassembly",
+        "shared",
+        "sweep",
+    ),
     # Octets and values.
     ("wire._addresses",),
     ("wire._datagram", "wire._gssapi", "wire._password", "wire._socks"),
     ("wire", "passwordfile", "turnstile"),
-    ("exposure", "index"),
+    ("exposure", "index", "junction"),
     ("networks",),
     # The settings, and how they stand in a file.
     ("config._problems",),
@@ -37,9 +47,13 @@ LAYERS = (
     # The borders, the machine's addresses.
     ("interfaces", "local"),
     # Single rooms: none of them knows of a session.
-    ("conditions", "encapsulation", "passwd", "policy", "roster", "tally", "throttle", "wrapped"),
-    ("datagrams", "rules", "stream"),
-    ("auth", "initiator", "linger", "outgoing", "relay"),
+    ("conditions", "encapsulation", "journal", "passwd", "policy", "retired", "roster"),
+    ("accesslog", "datagrams", "kernel", "rules", "tally", "throttle", "wrapped"),
+    ("stream",),
+    ("auth", "initiator", "linger", "relay", "socketstream"),
+    ("acceptor", "dialer"),
+    ("outgoing",),
+    ("joiner",),
     ("bind", "destinations", "ledger", "sources"),
     ("associate",),
     # The order of things, and who carries it out.

@@ -32,7 +32,6 @@ from txsocks5.errors import (
     ConnectFailed,
     NameNotResolved,
     NotAllowed,
-    OverLimit,
     Overloaded,
     TimedOut,
     replyCodeOf,
@@ -550,13 +549,14 @@ class OutgoingTestCase(SynchronousTestCase):
         """
         return Deferred.fromCoroutine(self.outgoing(**options).find(asking(host)))
 
-    def connect(self, host: str, **options: Any) -> Deferred[tuple[TargetProtocol, str]]:
+    def connect(self, host: str, **options: Any) -> Deferred[Any]:
         """
-        Connect.
+        Find where a request may go, and connect.
         """
-        return Deferred.fromCoroutine(
-            self.outgoing(**options).connect(asking(host), self.granted.append)
-        )
+        outgoing = self.outgoing(**options)
+        began = self.clock.seconds()
+        found = Deferred.fromCoroutine(outgoing.find(asking(host)))
+        return found.addCallback(outgoing.reach, 80, began)
 
     def refuse(self, *hosts: str) -> None:
         """
@@ -589,7 +589,7 @@ class FindTests(OutgoingTestCase):
         for host in (FOUR, SIX):
             admitted = self.successResultOf(self.find(host))
             self.assertEqual(texts(admitted.addresses), [host])
-            self.assertEqual(admitted.reason, "scripted: any address")
+            self.assertEqual(admitted.verdict.reason, "scripted: any address")
         self.assertEqual(self.resolver.asked, [])
 
     def test_name(self) -> None:
@@ -623,7 +623,7 @@ class FindTests(OutgoingTestCase):
         self.policy.addresses[SIXES[1]] = Verdict(True, "rule 3")
         admitted = self.successResultOf(self.find("all.example"))
         self.assertEqual(texts(admitted.addresses), [SIXES[1], FOURS[1]])
-        self.assertEqual(admitted.reason, "rule 3")
+        self.assertEqual(admitted.verdict.reason, "rule 3")
 
     def test_allRefused(self) -> None:
         """
@@ -753,9 +753,7 @@ class ConnectTests(OutgoingTestCase):
         self.assertEqual(self.dialled(), ["[2001:db8::1]:80"])
         self.assertNoResult(connected)
         self.dialer.dials[0].accept()
-        protocol, reason = self.successResultOf(connected)
-        self.assertIsInstance(protocol, TargetProtocol)
-        self.assertEqual(reason, "scripted: any address")
+        self.assertIsInstance(self.successResultOf(connected), TargetProtocol)
 
     def test_name(self) -> None:
         """
@@ -769,7 +767,7 @@ class ConnectTests(OutgoingTestCase):
         self.dialer.dials[0].refuse(ConnectionRefusedError())
         self.assertEqual(self.dialled()[2:], ["[2001:db8::2]:80"])
         self.dialer.dials[1].accept()
-        protocol, _ = self.successResultOf(connected)
+        protocol = self.successResultOf(connected)
         self.assertEqual(str(protocol.stream.transport.getPeer().host), FOUR)
         self.assertTrue(self.dialer.dials[2].cancelled)
         self.assertEqual(self.resolver.asked, ["all.example"])
@@ -792,35 +790,6 @@ class ConnectTests(OutgoingTestCase):
         self.refuse(FOUR)
         self.failureResultOf(self.connect("four.example"), NotAllowed)
         self.assertEqual(self.dialer.dials, [])
-
-    def test_granted(self) -> None:
-        """
-        Whoever wants to connect hears what allowed the first of the addresses, before any of them
-        is tried, and can still prevent it.
-        """
-        self.policy.addresses[SIXES[0]] = Verdict(False, "rule 1")
-        first = Verdict(True, "scripted: any address")
-        verdict = self.policy.addresses[FOURS[1]] = Verdict(True, "rule 2")
-        connected = self.connect("all.example")
-        connected.cancel()
-        self.failureResultOf(connected, CancelledError)
-        self.assertEqual((self.granted, len(self.dialer.dials)), ([first], 1))
-
-        def prevent(verdict: Verdict) -> None:
-            self.granted.append(verdict)
-            raise OverLimit("too many")
-
-        connected = Deferred.fromCoroutine(self.outgoing().connect(asking(FOURS[1]), prevent))
-        self.failureResultOf(connected, OverLimit)
-        self.assertEqual((self.granted[1:], len(self.dialer.dials)), ([verdict], 1))
-
-    def test_notGranted(self) -> None:
-        """
-        Nobody hears of what policy refuses.
-        """
-        self.refuse(FOUR)
-        self.failureResultOf(self.connect(FOUR), NotAllowed)
-        self.assertEqual(self.granted, [])
 
     def test_failures(self) -> None:
         """

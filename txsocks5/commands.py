@@ -19,22 +19,22 @@ from . import events, local
 from .associate import Association, Associations
 from .bind import Binder, Listener
 from .config import Timeouts
+from .dialer import ConnectedSocket
 from .errors import ConnectFailed, SOCKSError
 from .events import Emitter
-from .interfaces import Identity, IRelayObserver, IRelayTap, Question, Verdict
+from .interfaces import Identity, IRelayObserver, IRelayTap, Question, Record, Verdict
+from .joiner import Joiner
 from .ledger import Holding, Ledger
-from .outgoing import Outgoing
-from .relay import CopyingRelay
+from .outgoing import Admitted, Outgoing, Target
 from .session import Session
-from .stream import Stream, TargetProtocol
+from .stream import Stream
 from .sweep import Sweep
 from .wire import Address, Command, IPAddress, Request
+from .wrapped import reachedAddresses
 
 __all__ = ["Carrier", "Client", "Means", "Performance"]
 
 LOOPBACK = IPv4Address("127.0.0.1")
-
-NOTHING_CARRIED = {"fromClient": 0, "toClient": 0, "dropped": 0}
 
 # What the network, or this server's limits, do to a command.
 _FORESEEN = (SOCKSError, ConnectError, ConnectionClosed, CannotListenError, OSError)
@@ -93,7 +93,7 @@ class Means:
 
     @ivar ledger: holds the clients to their limits.
 
-    @ivar relay: joins the two sides of a CONNECT or BIND; called as L{CopyingRelay} is.
+    @ivar joiner: joins the two sides of a CONNECT or BIND.
     """
 
     outgoing: Outgoing
@@ -103,7 +103,7 @@ class Means:
     timeouts: Timeouts
     observer: IRelayObserver | None
     ledger: Ledger
-    relay: Callable[..., Carrier] = CopyingRelay
+    joiner: Joiner
 
 
 @attrs.frozen
@@ -113,26 +113,20 @@ class Client:
 
     @ivar identity: who it is.
 
-    @ivar address: where it connects from; L{None} for a UNIX socket.
-
-    @ivar reached: the addresses at which it may have reached the server, the likeliest first.
+    @ivar host: where it connects from; L{None} for a UNIX socket.
 
     @ivar stream: its connection.
     """
 
     identity: Identity
-    address: Address | None
-    reached: Sequence[IPAddress]
+    host: IPAddress | None
     stream: Stream
 
-    @property
-    def host(self) -> IPAddress | None:
+    def reached(self) -> Sequence[IPAddress]:
         """
-        The numeric address, if there is one.
+        The addresses at which it may have reached the server, the likeliest first.
         """
-        host = None if self.address is None else self.address.host
-        assert not isinstance(host, str)
-        return host
+        return reachedAddresses(self.stream.transport) or [LOOPBACK]
 
 
 class Performance:
@@ -143,12 +137,20 @@ class Performance:
     """
 
     def __init__(
-        self, means: Means, session: Session, client: Client, request: Request, emit: Emitter
+        self,
+        means: Means,
+        session: Session,
+        client: Client,
+        request: Request,
+        record: Record,
+        emit: Emitter,
     ) -> None:
         """
         @param means: what to do it with.
 
         @param session: hears how it goes.
+
+        @param record: what is known of the session.
 
         @param emit: logs for the session.
         """
@@ -158,30 +160,25 @@ class Performance:
         self._client = client
         self._request = request
         self._emit = emit
+        self._record = record
         associating = request.command is Command.UDP_ASSOCIATE
         destination = None if associating else request.destination
-        self._question = Question(client.identity, client.host, request.command, destination)
+        self._question = record.question = Question(
+            client.identity, client.host, request.command, destination
+        )
+        record.destination = request.destination
         self._listener: Listener | None = None
         self._association: Association | None = None
-        self._target: TargetProtocol | None = None
+        self._target: Target | None = None
         self._tap: IRelayTap | None = None
         self._holding: Holding | None = None
 
-    def asked(self) -> dict[str, str]:
-        """
-        The fields of log events that tell the request.
-        """
-        return {
-            "command": self._request.command.name,
-            "destination": str(self._request.destination),
-        }
-
-    def begin(self) -> Deferred[None]:
+    def begin(self) -> Deferred[Any] | None:
         """
         Begin; see L{Hinge.perform <txsocks5.session.Hinge.perform>}.
         """
         if self._request.command is Command.CONNECT:
-            return self._run(self._connect())
+            return self._connect()
         if self._request.command is Command.BIND:
             return self._run(self._bind())
         return self._run(self._associate())
@@ -221,21 +218,43 @@ class Performance:
                 self._emit(events.broken, log_failure=Failure(attempt))
         self._session.failed(error)
 
-    async def _connect(self) -> Callable[[], None]:
+    def _connect(self) -> Deferred[Any] | None:
         """
         CONNECT: BND is the local end of the new connection (R-1928-44).
         """
-        target, why = await self._means.outgoing.connect(self._question, self._hold)
-        transport = target.stream.transport
-        bound, reached = _internet(transport.getHost()), _internet(transport.getPeer())
-        return lambda: self._joined(target, bound, reached, why)
+        began = self._means.sweep.now()
+        host = self._request.destination.host
+        if isinstance(host, str):
+            finding: Deferred[Any]
+            finding = Deferred.fromCoroutine(self._means.outgoing.find(self._question))
+            return finding.addCallback(self._reach, began).addErrback(self._failed)
+        try:
+            admitted = self._means.outgoing.decide(self._question, host)
+            reaching = self._reach(admitted, began)
+        except BaseException:
+            self._failed(Failure())
+            return None
+        return None if reaching is None else reaching.addErrback(self._failed)
+
+    def _reach(self, admitted: Admitted, began: float) -> Deferred[None] | None:
+        """
+        CONNECT, the rest of it.
+        """
+        self._hold(admitted.verdict)
+        port = self._request.destination.port
+        reached = self._means.outgoing.reach(admitted, port, began)
+        if isinstance(reached, Deferred):
+            joining: Deferred[None] = reached.addCallback(self._joined, admitted.verdict.reason)
+            return joining
+        self._joined(reached, admitted.verdict.reason)
+        return None
 
     async def _bind(self) -> Callable[[], None]:
         """
         BIND, as far as the first reply.
         """
         self._listener = listener = await self._means.binder.listen(
-            self._question, self._client.reached, self._turnedAway, self._hold
+            self._question, self._client.reached(), self._turnedAway, self._hold
         )
         self._emit(
             events.awaiting,
@@ -250,7 +269,7 @@ class Performance:
         """
         peer = await listener.peer()
         address = _internet(peer.stream.transport.getPeer())
-        return lambda: self._joined(peer, address, address, listener.reason)
+        return lambda: self._met(peer, address, address, listener.reason)
 
     async def _associate(self) -> Callable[[], None]:
         """
@@ -265,7 +284,7 @@ class Performance:
         association = means.associations.open(
             self._question,
             Address(host, announced.port if announced.host == host else 0),
-            self._client.reached,
+            self._client.reached(),
             self._session.ceased,
             self._client.stream.protection,
             self._observe(),
@@ -279,6 +298,7 @@ class Performance:
 
         @raise NotAllowed: see L{Ledger.hold}, for this and the other errors.
         """
+        self._record.verdict = verdict
         self._holding = self._means.ledger.hold(self._question, verdict.rule)
 
     def _turnedAway(self, peer: object, reason: str) -> None:
@@ -287,18 +307,30 @@ class Performance:
         """
         self._emit(events.stranger, peer=str(peer), reason=reason)
 
-    def _joined(self, target: TargetProtocol, bound: Address, reached: Address, why: str) -> None:
+    def _joined(self, target: Target, why: str) -> None:
+        """
+        CONNECT: the target is there.
+        """
+        if isinstance(target, ConnectedSocket):
+            self._met(target, target.bound, target.peer, why)
+        else:
+            transport = target.stream.transport
+            bound, peer = _internet(transport.getHost()), _internet(transport.getPeer())
+            self._met(target, bound, peer, why)
+
+    def _met(self, target: Target, bound: Address, peer: Address, why: str) -> None:
         """
         The other side of the relay is there.
         """
         self._target = target
-        self._established(bound, reached, why)
+        self._peer = peer
+        self._established(bound, peer, why)
 
     def _established(self, bound: Address, reached: Address, why: str) -> None:
         """
         The command has been done.
         """
-        self._emit(events.granted, reason=why, address=str(reached), **self.asked())
+        self._record.reached, self._record.reason = reached, why
         self._session.established(bound)
 
     def _observe(self) -> IRelayTap | None:
@@ -314,34 +346,32 @@ class Performance:
         Begin to relay.
         """
         if self._target is not None:
-            self.carrier = self._means.relay(
+            self.carrier = self._means.joiner.join(
                 self._client.stream,
                 self._target,
-                self._means.sweep,
-                self._means.timeouts,
+                self._peer,
                 self._session.relayed,
                 self._observe(),
-                _internet(self._target.stream.transport.getPeer()),
             )
+            self._target = None
         assert self.carrier is not None
         return self.carrier
 
-    def end(self) -> dict[str, int]:
+    def end(self) -> None:
         """
         The session is over.
-
-        @return: the fields of log events that tell what was relayed.
         """
-        carried = NOTHING_CARRIED
+        record = self._record
         if self.carrier is not None:
-            carried = {
-                "fromClient": self.carrier.fromClient,
-                "toClient": self.carrier.toClient,
-                "dropped": self.carrier.dropped,
-            }
+            record.fromClient = self.carrier.fromClient
+            record.toClient = self.carrier.toClient
+            record.dropped = self.carrier.dropped
         elif self._target is not None:
-            # The relay could not begin.
-            self._target.stream.abort()
+            # It has come too late.
+            if isinstance(self._target, ConnectedSocket):
+                self._target.close(reset=True)
+            else:
+                self._target.stream.abort()
         if self._holding is not None:
             self._holding.release()
         # These belong to us as long as the session has not come to the point of using them.
@@ -351,10 +381,9 @@ class Performance:
             self._association.close()
         if self._tap is not None:
             try:
-                self._tap.ended(carried["fromClient"], carried["toClient"])
+                self._tap.ended(record.fromClient, record.toClient)
             except Exception:
                 self._emit(events.broken, log_failure=Failure())
-        return carried
 
 
 def _internet(address: IAddress) -> Address:

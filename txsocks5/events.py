@@ -117,6 +117,13 @@ crowded = Event(
     },
 )
 
+exhausted = Event(
+    "exhausted",
+    LogLevel.critical,
+    "no client can be accepted for now: {reason}",
+    {"reason": "what the system says; those that come wait"},
+)
+
 opened = Event(
     "opened",
     LogLevel.info,
@@ -201,6 +208,20 @@ closed = Event(
     },
 )
 
+accessLogLost = Event(
+    "accessLogLost",
+    LogLevel.critical,
+    "the access log cannot be written, and sessions are missing from it: {reason}",
+    {"reason": "what the system said"},
+)
+
+accessLogAgain = Event(
+    "accessLogAgain",
+    LogLevel.info,
+    "the access log is written again; {lines} sessions are missing from it",
+    {"lines": "how many"},
+)
+
 checkerBroken = Event(
     "checkerBroken",
     LogLevel.critical,
@@ -209,6 +230,13 @@ checkerBroken = Event(
         "checker": "the checker, as it shows itself",
         "log_failure": "the failure; a log of text shows its traceback",
     },
+)
+
+unforeseen = Event(
+    "unforeseen",
+    LogLevel.critical,
+    "an error that nobody has foreseen, while a connection was looked after",
+    {"log_failure": "the failure; a log of text shows its traceback"},
 )
 
 broken = Event(
@@ -224,6 +252,7 @@ EVENTS = (
     offering,
     ready,
     crowded,
+    exhausted,
     opened,
     authenticated,
     unauthenticated,
@@ -233,7 +262,10 @@ EVENTS = (
     awaiting,
     stranger,
     closed,
+    accessLogLost,
+    accessLogAgain,
     checkerBroken,
+    unforeseen,
     broken,
 )
 """

@@ -70,6 +70,7 @@ class Handshake:
         # What reads the next message, or None while no message is due.
         self._read: Callable[[], bool] | None = self._readGreeting
         self._finished = False
+        self._swept = False
         self._requested = False
         self._conversation: IConversation | None = None
         self._step: Deferred[Any] | None = None
@@ -121,7 +122,9 @@ class Handshake:
         """
         Give away what has been received and not read.
         """
-        self._sweep.remove(self)
+        if self._swept:
+            self._swept = False
+            self._sweep.remove(self)
         ahead, self._ahead = self._ahead, b""
         return ahead
 
@@ -159,6 +162,7 @@ class Handshake:
         if self._read is None:
             if len(self._ahead) >= _MAX_AHEAD:
                 self._stream.pauseReading()
+                self._swept = True
                 self._sweep.add(self)
         elif self._finished:
             self._session.truncated()
@@ -214,6 +218,7 @@ class Handshake:
             # It has been cancelled, and came to an end of its own all the same.
             return
         self._read = self._converse
+        self._swept = False
         self._sweep.remove(self)
         self._stream.resumeReading()
         if self._take(step) or self._finished:
@@ -251,6 +256,8 @@ class Handshake:
         Read the request.
         """
         network = self._network
+        if not self._ahead:
+            return False
         try:
             message = Request.read(self._ahead, commands=network.commands, strict=network.strict)
         except ProtocolError as error:

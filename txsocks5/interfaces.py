@@ -34,6 +34,7 @@ __all__ = [
     "IBlockingChecker",
     "IConversation",
     "IDialer",
+    "IJournal",
     "IPolicy",
     "IProtection",
     "IRecallingChecker",
@@ -44,6 +45,7 @@ __all__ = [
     "IUserList",
     "Identity",
     "Question",
+    "Record",
     "Refused",
     "Step",
     "Verdict",
@@ -400,6 +402,98 @@ class IDialer(Interface):
         @return: a Deferred that fires with that protocol once it is connected, or
             fails with an error that L{replyCodeOf <txsocks5.errors.replyCodeOf>}
             knows.  Cancelling it abandons the attempt.
+        """
+
+
+@attrs.define
+class Record:
+    """
+    What there is to tell about one session; all of it when it is L{closed
+    <IJournal.closed>}.
+
+    @ivar session: a number that nothing else has while the process runs.
+
+    @ivar opened: when, in the reactor's seconds.
+
+    @ivar client: where it connects from; L{None} for a UNIX socket.
+
+    @ivar user: the user's name; empty for nobody in particular.
+
+    @ivar method: the number of the method by which it was found out; 255 for none at all.
+
+    @ivar question: what was asked for; L{None} if nothing was.
+
+    @ivar destination: the destination as asked.
+
+    @ivar verdict: what policy said to it, if that was asked and said yes.
+
+    @ivar reached: the address that was connected to, that connected to a BIND listener, or at
+        which datagrams are taken.
+
+    @ivar reply: the reply code; L{None} if there was no reply.
+
+    @ivar reason: what allowed the request, or why it was refused.
+
+    @ivar duration: in seconds.
+
+    @ivar fromClient: octets of payload relayed from the client.
+
+    @ivar toClient: octets of payload relayed to it.
+
+    @ivar dropped: datagrams of an association that were not relayed.
+
+    @ivar ended: why it was closed.
+    """
+
+    session: int
+    opened: float
+    client: Address | None = None
+    user: str = ""
+    method: int = 255
+    question: Question | None = None
+    destination: Address | None = None
+    verdict: Verdict | None = None
+    reached: Address | None = None
+    reply: int | None = None
+    reason: str = ""
+    duration: float = 0.0
+    fromClient: int = 0
+    toClient: int = 0
+    dropped: int = 0
+    ended: str = ""
+
+    @property
+    def command(self) -> str:
+        """
+        The name of the command, or C{request} if none could be read.
+        """
+        return "request" if self.question is None else self.question.command.name
+
+
+class IJournal(Interface):
+    """
+    Writes down what happens to sessions.  Each of these is on the way of a session, and must not
+    block nor raise; the record is to be read and not kept.
+    """
+
+    def opened(record: Record) -> None:
+        """
+        A client has connected.
+        """
+
+    def authenticated(record: Record) -> None:
+        """
+        It is known who the client is.
+        """
+
+    def granted(record: Record) -> None:
+        """
+        Its request is allowed, and has been done.
+        """
+
+    def closed(record: Record) -> None:
+        """
+        The session is over.
         """
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 from ipaddress import ip_address
 from itertools import chain, zip_longest
 from typing import Any, Generic, TypeVar
@@ -13,7 +14,7 @@ from typing import Any, Generic, TypeVar
 import attrs
 from twisted.internet import address as twistedAddress
 from twisted.internet._resolver import GAIResolver
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import (
     IAddress,
@@ -32,6 +33,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .config import Network, Timeouts, ofFamily
+from .dialer import ConnectedSocket, SocketDialer
 from .errors import (
     AddressTypeNotSupported,
     ConnectFailed,
@@ -293,12 +295,11 @@ class Admitted:
     addresses: Sequence[IPAddress]
     verdict: Verdict
 
-    @property
-    def reason(self) -> str:
-        """
-        Its reason.
-        """
-        return self.verdict.reason
+
+Target = TargetProtocol | ConnectedSocket
+"""
+A connection to a target: with a transport, or without.
+"""
 
 
 class Outgoing:
@@ -312,10 +313,14 @@ class Outgoing:
         clock: IReactorTime,
         policy: IPolicy,
         resolver: IResolver,
-        dialer: IDialer,
+        dialer: IDialer | SocketDialer,
         network: Network,
         timeouts: Timeouts,
     ) -> None:
+        """
+        @param dialer: connects; L{SocketDialer <txsocks5.dialer.SocketDialer>} does so without
+            transports.
+        """
         self._clock = clock
         self._policy = policy
         self._resolver = resolver
@@ -354,11 +359,29 @@ class Outgoing:
             if isinstance(question.destination.host, str):
                 raise NameNotResolved("all its addresses are of a family that is switched off")
             raise AddressTypeNotSupported("this address family is switched off")
-        verdicts = [(self._policy.judgeAddress(question, address), address) for address in usable]
-        allowed = [(verdict, address) for verdict, address in verdicts if verdict.allowed]
-        if not allowed:
-            raise NotAllowed(verdicts[0][0].reason)
-        return Admitted([address for _, address in allowed], allowed[0][0])
+        judge = self._policy.judgeAddress
+        verdicts = [judge(question, address) for address in usable]
+        for verdict in verdicts:
+            if verdict.allowed:
+                allowed = zip(usable, verdicts, strict=True)
+                return Admitted([address for address, each in allowed if each.allowed], verdict)
+        raise NotAllowed(verdicts[0].reason)
+
+    def decide(self, question: Question, host: IPAddress) -> Admitted:
+        """
+        Judge a request by number.
+
+        @raise NotAllowed: policy says no to the request or to the address.
+
+        @raise AddressTypeNotSupported: see L{admit}.
+        """
+        self.judge(question)
+        if self._network.prefer.endswith("-only"):
+            return self.admit(question, (host,))
+        verdict = self._policy.judgeAddress(question, host)
+        if not verdict.allowed:
+            raise NotAllowed(verdict.reason)
+        return Admitted((host,), verdict)
 
     async def find(self, question: Question) -> Admitted:
         """
@@ -372,52 +395,71 @@ class Outgoing:
 
         @raise Overloaded: too many names are being looked up.
         """
-        self.judge(question)
         assert question.destination is not None
         host = question.destination.host
         if not isinstance(host, str):
-            return self.admit(question, (host,))
+            return self.decide(question, host)
+        self.judge(question)
         looked = self._resolver.resolve(host)
         if self._timeouts.connect:
             looked.addTimeout(self._timeouts.connect, self._clock, _resolvingTooLong)
         return self.admit(question, await looked)
 
-    async def connect(
-        self, question: Question, granted: Callable[[Verdict], None]
-    ) -> tuple[TargetProtocol, str]:
+    def reach(self, admitted: Admitted, port: int, began: float) -> Target | Deferred[Any]:
         """
-        Do what a CONNECT asks for.
+        Connect to one of the addresses that a request may reach.
 
-        @param granted: called when policy has said yes, before anything is dialled; if it raises
-            an error, nothing is.
+        @param began: when the request did; what the look-up has taken counts.
 
-        @return: the connected protocol, and what allowed it.
+        @return: the connection, if it was there at once; or a Deferred that fires with it, or
+            fails as below.
 
-        @raise ConnectFailed: no admitted address could be connected to.
+        @raise ConnectFailed: no address could be connected to.
 
-        @raise TimedOut: resolving and connecting took too long.
-
-        @raise NotAllowed: see L{find}, for this and the other errors.
+        @raise TimedOut: it took too long.
         """
-        began = self._clock.seconds()
-        admitted = await self.find(question)
-        granted(admitted.verdict)
-        assert question.destination is not None
-        port = question.destination.port
-        attempts = [self._attempt(Address(address, port)) for address in admitted.addresses]
-        dialled = race(attempts, self._clock)
-        if self._timeouts.connect:
+        dialled: Deferred[Any]
+        if len(admitted.addresses) > 1 or not isinstance(self._dialer, SocketDialer):
+            attempts = [
+                partial(self._dial, Address(address, port)) for address in admitted.addresses
+            ]
+            dialled = race(attempts, self._clock)
+        else:
+            try:
+                reached = self._dialer.dial(Address(admitted.addresses[0], port))
+            except Exception as error:
+                raise ConnectFailed([error]) from error
+            if not isinstance(reached, Deferred):
+                return reached
+            dialled = reached
+            dialled.addErrback(_soleFailed)
+        if self._timeouts.connect and not dialled.called:
             left = began + self._timeouts.connect - self._clock.seconds()
             dialled.addTimeout(max(left, 0), self._clock, _connectingTooLong)
-        protocol = await dialled
-        assert isinstance(protocol, TargetProtocol)
-        return protocol, admitted.reason
+        return dialled
 
-    def _attempt(self, address: Address) -> Callable[[], Deferred[IProtocol]]:
+    def _dial(self, address: Address) -> Deferred[Any]:
         """
-        What begins an attempt to connect to C{address}.
+        Begin an attempt to connect, one of several.
+
+        @raise Exception: it is over already.
         """
-        return lambda: self._dialer.dial(address, _TARGETS)
+        dialled: Any
+        if isinstance(self._dialer, SocketDialer):
+            dialled = self._dialer.dial(address)
+        else:
+            dialled = self._dialer.dial(address, _TARGETS)
+        return dialled if isinstance(dialled, Deferred) else succeed(dialled)
+
+
+def _soleFailed(reason: Failure) -> Failure:
+    """
+    The only attempt has failed.
+    """
+    assert reason.value is not None
+    if isinstance(reason.value, CancelledError):
+        return reason
+    return Failure(ConnectFailed([reason.value]))
 
 
 _TARGETS = Factory.forProtocol(TargetProtocol)

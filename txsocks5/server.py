@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from itertools import count
 from typing import Any
 
+from twisted.internet import tcp, unix
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import (
     IAddress,
-    IDelayedCall,
     IHalfCloseableProtocol,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -21,11 +21,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from . import events, local
+from .acceptor import Acceptor
 from .associate import Associations
 from .auth import Anonymous
 from .bind import Binder
-from .commands import LOOPBACK, Carrier, Client, Means, Performance
+from .commands import Carrier, Client, Means, Performance
 from .config import Network, Timeouts
+from .deadlines import Deadlines
+from .dialer import SocketDialer
 from .errors import OverLimit, ProtocolError, ReplyCode, replyCodeOf
 from .handshake import Handshake
 from .interfaces import (
@@ -33,30 +36,39 @@ from .interfaces import (
     IAuthenticator,
     Identity,
     IDialer,
+    IJournal,
     IPolicy,
     IProtection,
     IRelayObserver,
     IResolver,
     ISOCKSReactor,
+    Record,
 )
+from .joiner import Joiner
+from .journal import EventJournal
+from .junction import Junction
 from .ledger import Ledger
 from .linger import Linger
 from .outgoing import Outgoing, SystemResolver, TCPDialer
 from .policy import DefaultPolicy, SelfProtectingPolicy
 from .session import SessionMachine
-from .stream import Stream
+from .stream import streamOf
 from .sweep import Sweep
 from .wire import (
     NO_ACCEPTABLE_METHOD,
     Address,
+    IPAddress,
     Method,
     Reply,
     Request,
     Selection,
 )
-from .wrapped import isNowhere, knowsClient, passHalfClose, reachedAddresses
+from .wrapped import isNowhere, knowsClient, passHalfClose
 
 __all__ = ["SOCKS5Factory", "SOCKS5Protocol"]
+
+_PLAIN_PORTS = (tcp.Port, unix.Port)
+_NOBODY = Identity("", NO_ACCEPTABLE_METHOD)
 
 
 @implementer(IHalfCloseableProtocol)
@@ -73,11 +85,9 @@ class SOCKS5Protocol(Protocol):
 
     def __init__(self, factory: SOCKS5Factory) -> None:
         self.factory = factory
-        self._number = next(factory.numbers)
+        self.record = Record(next(factory.numbers), factory.reactor.seconds())
         self._session = SessionMachine(self, factory.authenticators, self._permitted)
-        self._deadline: IDelayedCall | None = None
-        self._client: Address | None = None
-        self._identity = Identity("", NO_ACCEPTABLE_METHOD)
+        self._identity = _NOBODY
         self._protection: IProtection | None = None
         self._performance: Performance | None = None
         self._carrier: Carrier | None = None
@@ -88,7 +98,6 @@ class SOCKS5Protocol(Protocol):
         self._entry = b""
         self._turnedAway = False
         self._unacceptable = "no acceptable method offered"
-        self._why = ""
 
     # What the transport says
 
@@ -99,8 +108,7 @@ class SOCKS5Protocol(Protocol):
         assert self.transport is not None
         factory = self.factory
         factory.sessions.add(self)
-        self._opened = factory.reactor.seconds()
-        self._stream = Stream(self.transport)
+        self._stream = streamOf(self.transport)
         self._handshake = Handshake(
             self._session,
             self._stream,
@@ -110,10 +118,7 @@ class SOCKS5Protocol(Protocol):
             self._open,
         )
         self._take = self._handshake.received
-        if factory.timeouts.handshake:
-            self._deadline = factory.reactor.callLater(
-                factory.timeouts.handshake, self._session.expired
-            )
+        factory.deadlines.set(self._session.expired)
         if isinstance(self.transport, ProtocolWrapper):
             passHalfClose(self.transport, self)
         if knowsClient(self.transport):
@@ -126,17 +131,15 @@ class SOCKS5Protocol(Protocol):
         """
         assert self.transport is not None
         self._begun = True
-        self._client = client = local.addressOf(self.transport.getPeer())
-        host = None if client is None else client.host
-        assert not isinstance(host, str)
+        client = self.record.client = local.addressOf(self.transport.getPeer())
         try:
-            self._entry = self.factory.means.ledger.enter(host)
+            self._entry = self.factory.means.ledger.enter(self._host())
         except OverLimit as error:
             # One of many, perhaps: it is logged with the others, and not by itself.
             self._turnedAway = True
             self._session.stopped(str(error))
             return
-        self._emit(events.opened, client="unix" if client is None else str(client))
+        self.factory.journal.opened(self.record)
         if client is None and isNowhere(self.transport):
             self._session.stopped("the PROXY header tells no internet address")
 
@@ -208,22 +211,18 @@ class SOCKS5Protocol(Protocol):
         """
         if method != Method.NONE:
             return True
-        verdict = self.factory.policy.judgeClient(self._asking().host)
+        verdict = self.factory.policy.judgeClient(self._host())
         if not verdict.allowed:
             self._unacceptable = verdict.reason
         return verdict.allowed
 
-    def _asking(self) -> Client:
+    def _host(self) -> IPAddress | None:
         """
-        Who the client is, as far as that is known.
+        Where the client connects from; L{None} for a UNIX socket.
         """
-        assert self.transport is not None
-        return Client(
-            self._identity,
-            self._client,
-            reachedAddresses(self.transport) or [LOOPBACK],
-            self._stream,
-        )
+        host = None if self.record.client is None else self.record.client.host
+        assert not isinstance(host, str)
+        return host
 
     def select(self, authenticator: IAuthenticator) -> None:
         """
@@ -231,7 +230,7 @@ class SOCKS5Protocol(Protocol):
         """
         self._say(Selection(authenticator.method).octets())
         try:
-            conversation = authenticator.conversation(self._asking().host)
+            conversation = authenticator.conversation(self._host())
         except Exception:
             self._emit(events.broken, log_failure=Failure())
             self._session.malformed(ProtocolError("the method's conversation did not begin"))
@@ -251,18 +250,20 @@ class SOCKS5Protocol(Protocol):
         Read the request, in the protection agreed on.
         """
         identity = self._identity = accepted.identity
-        self._emit(events.authenticated, user=identity.name, method=identity.method)
+        self.record.user, self.record.method = identity.name, identity.method
+        self.factory.journal.authenticated(self.record)
         self._protection = self._stream.protection = accepted.protection
         self._handshake.awaitRequest()
 
-    def perform(self, request: Request) -> Deferred[None]:
+    def perform(self, request: Request) -> Deferred[None] | None:
         """
         Do what is asked for.
         """
-        self._stopDeadline()
+        self.factory.deadlines.lift(self._session.expired)
         self._leave()
+        client = Client(self._identity, self._host(), self._stream)
         self._performance = Performance(
-            self.factory.means, self._session, self._asking(), request, self._emit
+            self.factory.means, self._session, client, request, self.record, self._emit
         )
         return self._performance.begin()
 
@@ -277,18 +278,30 @@ class SOCKS5Protocol(Protocol):
         """
         Send a reply that all is in place.
         """
+        self.record.reply = ReplyCode.SUCCEEDED
         self._say(Reply(ReplyCode.SUCCEEDED, bound).octets())
+        self.factory.journal.granted(self.record)
 
-    replyListening = replySucceeded
+    def replyListening(self, bound: Address) -> None:
+        """
+        Send the first of the replies to BIND.
+        """
+        self._say(Reply(ReplyCode.SUCCEEDED, bound).octets())
 
     def replyFailed(self, error: BaseException) -> None:
         """
         Send the reply that tells of an error.
         """
         code = replyCodeOf(error)
-        performance = self._performance
-        asked = performance.asked() if performance else {"command": "request", "destination": ""}
-        self._emit(events.refused, reply=int(code), reason=str(error) or repr(error), **asked)
+        record = self.record
+        record.reply, record.reason = int(code), str(error) or repr(error)
+        self._emit(
+            events.refused,
+            command=record.command,
+            destination="" if record.destination is None else str(record.destination),
+            reply=int(code),
+            reason=record.reason,
+        )
         self._say(Reply(code).octets())
         self.end(f"refused with REP {int(code)}")
 
@@ -325,8 +338,8 @@ class SOCKS5Protocol(Protocol):
         """
         Nothing that the client sends from now on means anything.
         """
-        self._why = self._why or reason
-        self._stopDeadline()
+        self.record.ended = self.record.ended or reason
+        self.factory.deadlines.lift(self._session.expired)
         self._handshake.stop()
         self._take = _ignore
 
@@ -351,14 +364,12 @@ class SOCKS5Protocol(Protocol):
                 self._stream.protection.close()
             except Exception:
                 self._emit(events.broken, log_failure=Failure())
-        performance = self._performance
-        carried = (
-            performance.end() if performance else {"fromClient": 0, "toClient": 0, "dropped": 0}
-        )
+        if self._performance is not None:
+            self._performance.end()
         self._leave()
         if not self._turnedAway:
-            duration = self.factory.reactor.seconds() - self._opened
-            self._emit(events.closed, duration=duration, reason=self._why, **carried)
+            self.record.duration = self.factory.reactor.seconds() - self.record.opened
+            self.factory.journal.closed(self.record)
         self.factory.forget(self)
         # These refer back to us: without them the memory of ten thousand sessions that end at
         # once is free at once, and not when the garbage collector comes by.
@@ -389,19 +400,11 @@ class SOCKS5Protocol(Protocol):
         entry, self._entry = self._entry, b""
         self.factory.means.ledger.leave(entry)
 
-    def _stopDeadline(self) -> None:
-        """
-        The handshake is over.
-        """
-        deadline, self._deadline = self._deadline, None
-        if deadline is not None and deadline.active():
-            deadline.cancel()
-
     def _emit(self, event: events.Event, **fields: object) -> None:
         """
         Log something about this session.
         """
-        event.emit(self._log, session=self._number, **fields)
+        event.emit(self._log, session=self.record.session, **fields)
 
 
 def _ignore(data: bytes) -> None:
@@ -437,6 +440,7 @@ class SOCKS5Factory(Factory):
         ledger: Ledger | None = None,
         network: Network | None = None,
         timeouts: Timeouts | None = None,
+        journal: IJournal | None = None,
     ) -> None:
         """
         @param reactor: provides what L{ISOCKSReactor} lists.
@@ -459,6 +463,8 @@ class SOCKS5Factory(Factory):
 
         @param timeouts: how long things may take.
 
+        @param journal: writes down what happens to sessions; by default the log of Twisted.
+
         @raise ValueError: two authenticators have the same method, or one has none that a client
             could select.
         """
@@ -467,7 +473,10 @@ class SOCKS5Factory(Factory):
         self.timeouts = timeouts = timeouts or Timeouts()
         self.listeners: set[Address] = set()
         self.sessions: set[SOCKS5Protocol] = set()
+        self._junction = Junction(reactor) if Junction.worksWith(reactor) else None
         self.numbers = count(1)
+        self.journal: IJournal = journal or EventJournal()
+        self.deadlines = Deadlines(reactor, timeouts.handshake)
         self.authenticators = _byMethod(authenticators)
         self.policy: IPolicy = SelfProtectingPolicy(policy or DefaultPolicy(), self.listeners)
         sweep = Sweep(reactor)
@@ -475,7 +484,7 @@ class SOCKS5Factory(Factory):
             reactor,
             self.policy,
             resolver or SystemResolver(reactor.nameResolver),
-            dialer or TCPDialer(reactor, network.outgoing),
+            dialer or self._defaultDialer(),
             network,
             timeouts,
         )
@@ -487,8 +496,51 @@ class SOCKS5Factory(Factory):
             timeouts,
             observer,
             ledger or Ledger(reactor),
+            Joiner(reactor, sweep, timeouts, self._junction),
         )
         self._idle: Deferred[None] | None = None
+
+    def _defaultDialer(self) -> IDialer | SocketDialer:
+        """
+        Make what connects if nobody brings another.
+        """
+        if self._junction is not None:
+            return SocketDialer(self._junction, self.network.outgoing)
+        return TCPDialer(self.reactor, self.network.outgoing)
+
+    def takeOver(self, port: object) -> Acceptor | None:
+        """
+        Accept the clients of a plain port with less ado than it does by itself.
+
+        @param port: listens for this factory.
+
+        @return: who accepts them now, to be stopped before the port; or L{None} if nothing has
+            changed.
+        """
+        if self._junction is None or type(port) not in _PLAIN_PORTS:
+            return None
+        plain: Any = port
+        if plain.factory is not self:
+            return None
+        acceptor = Acceptor(self._junction, self.reactor, plain.socket, self)
+        plain.stopReading()
+        acceptor.start()
+        return acceptor
+
+    def startFactory(self) -> None:
+        """
+        Somebody listens for us.
+        """
+        if self._junction is not None:
+            self._junction.stay()
+
+    def stopFactory(self) -> None:
+        """
+        Nobody listens for us any more.
+        """
+        if self._junction is not None:
+            self._junction.leave()
+            self.means.joiner.pipes.clear()
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """

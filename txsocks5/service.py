@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from . import events, local
+from .acceptor import Acceptor
 from .server import SOCKS5Factory
 from .wire import Address, Method
 
@@ -49,6 +50,7 @@ class SOCKS5Service(Service):
         self._factory = factory
         self._listen = (listen,) if isinstance(listen, str) else tuple(listen)
         self._ports: list[IListeningPort] = []
+        self._acceptors: list[Acceptor] = []
         # The endpoints that take their time, and have not begun to listen yet.
         self._waiting: list[Deferred[None]] = []
         self._began = False
@@ -105,6 +107,9 @@ class SOCKS5Service(Service):
         One endpoint listens.
         """
         self._ports.append(port)
+        acceptor = self._factory.takeOver(port)
+        if acceptor is not None:
+            self._acceptors.append(acceptor)
         address = local.addressOf(port.getHost())
         if address is not None:
             self._factory.listeners.add(address)
@@ -142,6 +147,9 @@ class SOCKS5Service(Service):
         waiting, self._waiting = self._waiting, []
         for listened in waiting:
             listened.cancel()
+        acceptors, self._acceptors = self._acceptors, []
+        for acceptor in acceptors:
+            acceptor.stop()
         ports, self._ports = self._ports, []
         for port in ports:
             address = local.addressOf(port.getHost())

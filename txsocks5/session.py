@@ -44,12 +44,12 @@ class Hinge(Protocol):
         The client is known: protect what follows, and read the request.
         """
 
-    def perform(self, request: Request) -> Deferred[None]:
+    def perform(self, request: Request) -> Deferred[None] | None:
         """
         Begin to do what is asked for.  In the end it calls L{Session.established}, or for BIND
         L{Session.listening}; if it fails, L{Session.failed}.
 
-        @return: a Deferred, for cancelling it.
+        @return: a Deferred, for cancelling it; or L{None} if it is over already.
         """
 
     def awaitPeer(self) -> Deferred[None]:

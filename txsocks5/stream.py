@@ -26,6 +26,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .interfaces import IProtection
+from .retired import BareConnection, retire
 from .wrapped import plainConnection
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "StreamListener",
     "TargetProtocol",
     "endedWell",
+    "streamOf",
 ]
 
 
@@ -94,15 +96,9 @@ class Stream:
 
     def __init__(self, transport: ITransport) -> None:
         self.transport = cast(IStreamTransport, transport)
-        self.protection: IProtection | None = None
-        self.blocked = False
-        self.drained = nothing
         self._connection = plainConnection(transport)
         self._registering = False
-        self.readable = True
-        self._reading = True
-        self._ending = False
-        self._gone = False
+        self._begin()
         if self._connection is None:
             self.transport.registerProducer(self, True)
         if ITCPTransport.providedBy(transport):
@@ -112,6 +108,18 @@ class Stream:
             with suppress(OSError):
                 transport.setTcpNoDelay(True)
                 transport.setTcpKeepAlive(True)
+
+    def _begin(self) -> None:
+        """
+        Set what does not depend on the transport.
+        """
+        self.protection: IProtection | None = None
+        self.blocked = False
+        self.drained = nothing
+        self.readable = True
+        self._reading = True
+        self._ending = False
+        self._gone = False
 
     def write(self, data: bytes) -> None:
         """
@@ -265,6 +273,27 @@ class Stream:
         if not self._gone:
             self.transport.abortConnection()
 
+    @property
+    def retirable(self) -> bool:
+        """
+        Whether this is an open socket, and nothing else.
+        """
+        return (
+            self._connection is not None
+            and self.protection is None
+            and not self._ending
+            and bool(self._connection.connected)
+        )
+
+    def retire(self) -> BareConnection:
+        """
+        Take the socket out of the hands of its transport; only if it is L{retirable}.  The stream
+        is of no use after that.
+        """
+        assert self._connection is not None
+        self._ending = self._gone = True
+        return retire(self._connection, self.transport)
+
     def lost(self) -> None:
         """
         The connection is gone.  Some transports cannot bear to be told to close after that.
@@ -273,6 +302,13 @@ class Stream:
         self._ending = True
         self.readable = False
         self.drained = nothing
+
+
+def streamOf(transport: ITransport) -> Stream:
+    """
+    The stream of a connection; some transports are one.
+    """
+    return transport if isinstance(transport, Stream) else Stream(transport)
 
 
 def nothing() -> None:
@@ -323,7 +359,7 @@ class TargetProtocol(Protocol):
         Prepare to send.
         """
         assert self.transport is not None
-        self.stream = Stream(self.transport)
+        self.stream = streamOf(self.transport)
 
     def listen(self, listener: StreamListener) -> None:
         """
@@ -338,6 +374,14 @@ class TargetProtocol(Protocol):
             listener.finished()
         if self._lost is not None:
             listener.lost(self._lost)
+
+    def retire(self) -> BareConnection:
+        """
+        Take the socket out of the hands of its transport; see L{Stream.retire}.
+        """
+        retired = self.stream.retire()
+        retired.early, self._early = self._early, b""
+        return retired
 
     def dataReceived(self, data: bytes) -> None:
         """

@@ -4,10 +4,13 @@ C{twistd socks5}.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from ipaddress import ip_address
+from types import FrameType
 from typing import Any, ClassVar, TypeVar
 
 from twisted.application.service import IService
@@ -19,13 +22,16 @@ from twisted.cred.strcred import (
     UnsupportedInterfaces,
     makeChecker,
 )
+from twisted.internet.defer import Deferred
 from twisted.plugins.cred_unix import UNIXChecker
 from twisted.python import usage
 
+from .accesslog import AccessLog, logFile
 from .auth import Anonymous, PasswordAuthenticator, installedAuthenticators, withOctets
 from .config import Network
 from .exposure import isLocal
 from .interfaces import IAuthenticator
+from .journal import Unwritten
 from .outgoing import SystemResolver
 from .policy import DefaultPolicy
 from .server import SOCKS5Factory
@@ -35,6 +41,7 @@ from .wire import IPAddress, unmapped
 __all__ = ["Options", "makeService"]
 
 _Method = TypeVar("_Method", bound=Callable[..., None])
+_Result = TypeVar("_Result")
 
 _LOOK_UPS = 64
 _OTHER_THREADS = 8
@@ -71,6 +78,28 @@ class Options(usage.Options, AuthOptionMixin):
             "proxy can then use it.  [default: refuse to start]",
         ]
     ]
+
+    optParameters: ClassVar = [
+        [
+            "access-log",
+            None,
+            None,
+            "Where to write a line of JSON for each session: a file, - for standard output, or "
+            "nothing for nowhere.  SIGUSR1 makes it begin a new file.  [default: socks5-access.log "
+            "beside the log of twistd, and standard output where that is the log]",
+        ]
+    ]
+
+    def accessLog(self) -> str:
+        """
+        Where the access log goes, C{--access-log} or its default.
+        """
+        given = self["access-log"]
+        if given is not None:
+            return str(given)
+        twistd: Mapping[str, Any] = getattr(self, "parent", None) or {"nodaemon": True}
+        toStandardOutput = twistd.get("nodaemon") and twistd.get("logfile") in (None, "-")
+        return "-" if toStandardOutput else "socks5-access.log"
 
     def __init__(self) -> None:
         usage.Options.__init__(self)
@@ -184,8 +213,14 @@ class CannotStart(SystemExit, Exception):
 
 class _CommandLineService(SOCKS5Service):
     """
-    A service that ends the program if it cannot listen.
+    A service that ends the program if it cannot listen, or write its log.
     """
+
+    def __init__(
+        self, factory: SOCKS5Factory, listen: Sequence[str], accessLog: AccessLog | None
+    ) -> None:
+        super().__init__(factory, listen)
+        self._accessLog = accessLog
 
     def privilegedStartService(self) -> None:
         """
@@ -203,7 +238,44 @@ class _CommandLineService(SOCKS5Service):
         @raise CannotStart: an endpoint cannot listen.
         """
         with _orNotAtAll():
+            if self._accessLog is not None:
+                self._accessLog.start()
+                _alsoUpon(signal.SIGUSR1, self._accessLog.rotate)
             super().startService()
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Stop; see L{SOCKS5Service.stopService}.
+        """
+        stopped = super().stopService()
+        if self._accessLog is not None:
+            stopped.addBoth(self._endLog, self._accessLog)
+        return stopped
+
+    @staticmethod
+    def _endLog(result: _Result, accessLog: AccessLog) -> _Result:
+        """
+        All sessions have been written down.
+        """
+        accessLog.stop()
+        return result
+
+
+def _alsoUpon(number: int, call: Callable[[], None]) -> None:
+    """
+    Call C{call} when a signal comes, besides whatever happens then anyhow.
+    """
+    from twisted.internet import reactor
+
+    before = signal.getsignal(number)
+    threads: Any = reactor
+
+    def happened(number: int, frame: FrameType | None) -> None:
+        if callable(before):
+            before(number, frame)
+        threads.callFromThread(call)
+
+    signal.signal(number, happened)
 
 
 @contextmanager
@@ -234,6 +306,7 @@ def makeService(options: Options) -> IService:
     if checkers:
         authenticators.append(PasswordAuthenticator(reactor, checkers))
     network = Network(advertise=tuple(options["advertise"]))
+    accessLog = _accessLog(reactor, options.accessLog())
     with _orNotAtAll():
         factory = SOCKS5Factory(
             reactor,
@@ -241,6 +314,24 @@ def makeService(options: Options) -> IService:
             policy=DefaultPolicy(local=options["local"], open=bool(options["open"])),
             resolver=SystemResolver(threads.nameResolver, running=_LOOK_UPS),
             network=network,
+            journal=accessLog or Unwritten(),
         )
-    service: IService = _CommandLineService(factory, options["listen"])
+    service: IService = _CommandLineService(factory, options["listen"], accessLog)
     return service
+
+
+def _accessLog(clock: Any, where: str) -> AccessLog | None:
+    """
+    Make the access log.
+
+    @param where: see L{Options.accessLog}.
+
+    @return: L{None} for none.
+    """
+    if not where:
+        return None
+    # Twisted is about to put something of its own in the place of this one.
+    standardOutput = sys.stdout
+    if where == "-":
+        return AccessLog(clock, lambda: standardOutput)
+    return AccessLog(clock, lambda: logFile(where))
