@@ -143,14 +143,26 @@ class ListTests(SynchronousTestCase):
 
     def test_levels(self) -> None:
         """
-        What clients do is worth a line; only what is wrong with the server itself is critical.
+        What clients do is worth a line; what may be wrong with the server is a warning, and only
+        what is wrong with it is critical.
         """
         critical = {event.name for event in EVENTS if event.level is LogLevel.critical}
         self.assertEqual(
             critical,
-            {"notListening", "exhausted", "accessLogLost", "checkerBroken", "unforeseen", "broken"},
+            {
+                "notListening",
+                "exhausted",
+                "accessLogLost",
+                "checkerBroken",
+                "unforeseen",
+                "passwordsKept",
+                "broken",
+            },
         )
-        self.assertEqual({event.level for event in EVENTS}, {LogLevel.critical, LogLevel.info})
+        warnings = {event.name for event in EVENTS if event.level is LogLevel.warn}
+        self.assertEqual(warnings, {"passwordsDoubtful"})
+        others = {event.level for event in EVENTS if event.name not in critical | warnings}
+        self.assertEqual(others, {LogLevel.info})
 
 
 class EmitTests(SynchronousTestCase):

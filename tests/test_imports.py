@@ -50,7 +50,7 @@ LAYERS = (
     ("conditions", "encapsulation", "journal", "passwd", "policy", "retired", "roster"),
     ("accesslog", "datagrams", "kernel", "rules", "tally", "throttle", "wrapped"),
     ("stream",),
-    ("auth", "initiator", "linger", "relay", "socketstream"),
+    ("auth", "htpasswd", "initiator", "linger", "relay", "socketstream"),
     ("acceptor", "dialer"),
     ("outgoing",),
     ("joiner",),

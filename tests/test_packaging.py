@@ -12,8 +12,10 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 from twisted.application.service import IServiceMaker
+from twisted.cred.strcred import ICheckerFactory
 from twisted.plugin import getPlugins
 from twisted.trial.unittest import TestCase
+from zope.interface.verify import verifyObject
 
 import txsocks5
 
@@ -99,17 +101,33 @@ class PluginTests(TestCase):
         ]
         self.assertEqual(names, [PLUGIN])
 
-    def test_pluginImportsNothingElse(self) -> None:
+    def test_pluginImportsNothingOfUs(self) -> None:
         """
-        Listing the commands of C{twistd} does not load the server: the plugin
-        imports C{ServiceMaker} and nothing else.
+        Listing the commands of C{twistd} does not load the server: the plugin imports what Twisted
+        has loaded for that anyway, and nothing of the package.
         """
         tree = ast.parse(shippedFiles()[PLUGIN].read_text())
         imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
-        self.assertEqual(
-            [ast.unparse(node) for node in imports],
-            ["from twisted.application.service import ServiceMaker"],
+        modules = {node.module for node in imports if isinstance(node, ast.ImportFrom)}
+        self.assertEqual(len([node for node in imports if isinstance(node, ast.Import)]), 0)
+        self.assertIn("twisted.application.service", modules)
+        self.assertLessEqual(
+            {(name or "").partition(".")[0] for name in modules}, {"twisted", "zope"}
         )
+
+    def test_checkers(self) -> None:
+        """
+        C{--help-auth} lists our checkers of passwords, and C{--help-auth-type} tells of each.
+        """
+        listed = twistd("socks5", "--help-auth")
+        for factory in getPlugins(ICheckerFactory):
+            if type(factory).__module__ == "twisted.plugins.txsocks5_plugin":
+                self.assertTrue(verifyObject(ICheckerFactory, factory))
+                kind = factory.authType
+                self.assertRegex(listed, rf"(?m)^ +{kind} *\t{re.escape(factory.argStringFormat)}$")
+                told = twistd("socks5", "--help-auth-type", kind)
+                self.assertIn(f"pip install 'txsocks5[{kind}]'", told)
+        self.assertIn("  htpasswd", listed)
 
 
 class MetadataTests(TestCase):

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsocks5 import passwordfile
-from txsocks5.passwordfile import BOM, PasswordFile, nameOf, snapshot
+from txsocks5.passwordfile import BOM, PasswordFile, Unsettled, nameOf, snapshot
 
 BCRYPT = b"$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW"
 BCRYPT_5 = b"$2b$05$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW"
@@ -80,6 +81,23 @@ class SnapshotTests(FileFixture):
             error = self.assertRaises(ValueError, snapshot, path)
             self.assertEqual(str(error), f"{path} is no regular file")
         self.assertRaises(FileNotFoundError, snapshot, self.mktemp())
+
+    def test_changing(self) -> None:
+        """
+        What changes while it is read is not one thing nor the other, and not returned.
+        """
+        path = self.write(b"alice:x\n")
+        fstat = os.fstat
+
+        def status(descriptor: int) -> os.stat_result:
+            before = fstat(descriptor)
+            with open(path, "ab") as other:
+                other.write(b"bob:y\n")
+            return before
+
+        with patch.object(passwordfile.os, "fstat", status):
+            error = self.assertRaises(Unsettled, snapshot, path)
+        self.assertEqual(str(error), f"{path} is being written")
 
     def test_size(self) -> None:
         """

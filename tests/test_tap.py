@@ -13,6 +13,7 @@ from io import StringIO
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import twisted.internet
 from twisted.application.service import IService
@@ -290,6 +291,29 @@ class OptionsTests(TapFixture):
         refusal = self.refusal("--auth", f"file:{missing}")
         self.assertTrue(refusal.startswith("--auth: 'file' cannot be used: "), refusal)
         self.assertIn(missing, refusal)
+
+    def test_authHashed(self) -> None:
+        """
+        A file of hashed passwords is read at the start; what is wrong with it is told in a line.
+        """
+        path = self.mktemp()
+        self.assertIn("No such file", self.refusal("--auth", f"htpasswd:{path}"))
+        self.assertIn("say which file", self.refusal("--auth", "htpasswd"))
+        Path(path).write_text("alice:$apr1$saltsalt$LrttParrLPdxvgutaSXWJ0\n")
+        os.chmod(path, 0o622)
+        self.assertIn("others than its owner can write", self.refusal("--auth", f"htpasswd:{path}"))
+        os.chmod(path, 0o600)
+        self.assertTrue(self.parse("--auth", f"htpasswd:{path}")["authenticated"])
+
+    def test_authNotInstalled(self) -> None:
+        """
+        Where the library is missing, the line says what to install.
+        """
+        with patch.dict(sys.modules, {"passlib": None}):
+            for name in ("txsocks5.hashes", "txsocks5.passwordfile", "txsocks5.htpasswd"):
+                sys.modules.pop(name, None)
+            refusal = self.refusal("--auth", "htpasswd:/nonexistent")
+        self.assertIn("pip install 'txsocks5[htpasswd]'", refusal)
 
     def test_unexpected(self) -> None:
         """

@@ -239,6 +239,27 @@ unforeseen = Event(
     {"log_failure": "the failure; a log of text shows its traceback"},
 )
 
+passwordsRead = Event(
+    "passwordsRead",
+    LogLevel.info,
+    "{users} users in {path}",
+    {"path": "the password file", "users": "how many entries it has"},
+)
+
+passwordsDoubtful = Event(
+    "passwordsDoubtful",
+    LogLevel.warn,
+    "{doubt}",
+    {"doubt": "what is doubtful about a password file, with the number of the line"},
+)
+
+passwordsKept = Event(
+    "passwordsKept",
+    LogLevel.critical,
+    "password file {path} cannot be used: {reason}; what it said before holds",
+    {"path": "the password file", "reason": "what is wrong with it by now"},
+)
+
 broken = Event(
     "broken",
     LogLevel.critical,
@@ -266,6 +287,9 @@ EVENTS = (
     accessLogAgain,
     checkerBroken,
     unforeseen,
+    passwordsRead,
+    passwordsDoubtful,
+    passwordsKept,
     broken,
 )
 """

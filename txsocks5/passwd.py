@@ -34,10 +34,10 @@ class Options(usage.Options):
 
     synopsis = "[--delete] FILE USER"
     longdesc = (
-        "Gives USER a password in FILE, which is made if there is none.  The password is asked for "
-        "twice, or read from one line of standard input if that is no terminal.  It is kept as an "
-        "Argon2 hash.  The file is written whole or not at all, with mode 0600; the entries of "
-        "others stay as they are."
+        "Gives USER a password in FILE, which is made if there is none; 'htpasswd:FILE' is then "
+        "what --auth takes.  The password is asked for twice, or read from one line of standard "
+        "input if that is no terminal.  It is kept as an Argon2 hash.  The file is written whole "
+        "or not at all, with mode 0600; the entries of others stay as they are."
     )
 
     optFlags: ClassVar = [["delete", None, "Take USER out of FILE."]]

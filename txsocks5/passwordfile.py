@@ -18,7 +18,16 @@ import attrs
 from .events import escaped
 from .hashes import costOf, kindOf
 
-__all__ = ["BOM", "MAX_NAME", "MAX_SIZE", "PasswordFile", "Snapshot", "nameOf", "snapshot"]
+__all__ = [
+    "BOM",
+    "MAX_NAME",
+    "MAX_SIZE",
+    "PasswordFile",
+    "Snapshot",
+    "Unsettled",
+    "nameOf",
+    "snapshot",
+]
 
 MAX_SIZE = 16 * 1024 * 1024
 """
@@ -37,6 +46,12 @@ What some editors put before the first line; it belongs to no name.
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
+
+
+class Unsettled(OSError):
+    """
+    A file is being written.
+    """
 
 
 @attrs.frozen
@@ -59,6 +74,8 @@ def snapshot(path: str) -> Snapshot:
 
     @raise OSError: it cannot be opened or read.
 
+    @raise Unsettled: it has changed meanwhile.
+
     @raise ValueError: it is no regular file, or too large.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
@@ -68,10 +85,13 @@ def snapshot(path: str) -> Snapshot:
             raise ValueError(f"{path} is no regular file")
         with open(descriptor, "rb", closefd=False) as file:
             content = file.read(MAX_SIZE + 1)
+        after = os.fstat(descriptor)
     finally:
         os.close(descriptor)
     if len(content) > MAX_SIZE:
         raise ValueError(f"{path} has more than {MAX_SIZE} octets")
+    if (after.st_size, after.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
+        raise Unsettled(f"{path} is being written")
     return Snapshot(content, status)
 
 

@@ -132,7 +132,7 @@ class Options(usage.Options, AuthOptionMixin):
     @_inOneLine
     def opt_auth(self, description: str) -> None:
         """
-        Who knows the users and their passwords, such as file:/etc/socks/users or unix; see
+        Who knows the users and their passwords, such as htpasswd:/etc/socks/users or unix; see
         --help-auth.  Can be repeated.  With it, nobody is served without a password.  [default:
         nobody, and nobody is asked]
         """
