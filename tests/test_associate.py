@@ -21,13 +21,14 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from txsocks5 import associate, local
+from txsocks5 import local
 from txsocks5.associate import Association, Associations
 from txsocks5.config import Network, Timeouts
-from txsocks5.datagrams import Arrivals, Peer, openDatagrams
+from txsocks5.datagrams import Sockets
 from txsocks5.errors import Overloaded, ProtocolError
 from txsocks5.interfaces import Identity, Question, Verdict
 from txsocks5.outgoing import Outgoing, TCPDialer
+from txsocks5.peers import Datagrams, Peer
 from txsocks5.policy import DefaultPolicy
 from txsocks5.sources import MAX_SOURCES
 from txsocks5.sweep import Sweep
@@ -1319,10 +1320,10 @@ class Bundle:
 
     def __init__(
         self,
-        reactor: object,
+        sockets: Sockets,
         interface: str,
         port: int,
-        received: Callable[[Arrivals], None],
+        received: Callable[[Datagrams], None],
         lost: Callable[[Failure], None],
     ) -> None:
         self.interface = interface
@@ -1373,7 +1374,7 @@ class TogetherTests(AssociationTestCase):
             self.sockets.append(Bundle(*arguments))
             return self.sockets[-1]
 
-        self.patch(associate, "openDatagrams", opened)
+        self.patch(Sockets, "open", opened)
 
     def make(self, protection: PrivateProtection | None = None, **options: Any) -> Association:
         """
@@ -1726,17 +1727,18 @@ class RealTests(TestCase):
         answered: Deferred[None] = Deferred()
         heard: list[bytes] = []
 
-        def echoed(arrived: Arrivals) -> None:
+        def echoed(arrived: Datagrams) -> None:
             heard.extend(data for data, _ in arrived)
             if len(heard) == len(said):
                 answered.callback(None)
 
-        def echo(arrived: Arrivals) -> None:
+        def echo(arrived: Datagrams) -> None:
             host.send([data for data, _ in arrived], arrived[0][1])
 
-        host = openDatagrams(there, "127.0.0.1", 0, echo, self.fail)
+        sockets = Sockets(there)
+        host = sockets.open("127.0.0.1", 0, echo, self.fail)
         self.addCleanup(host.close)
-        client = openDatagrams(there, "127.0.0.1", 0, echoed, self.fail)
+        client = sockets.open("127.0.0.1", 0, echoed, self.fail)
         self.addCleanup(client.close)
         port = host.getHost().port
         said = [datagram("127.0.0.1", b"%04d" % n * 300, port=port) for n in range(50)]

@@ -8,8 +8,10 @@ from __future__ import annotations
 import errno
 import select
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,15 +23,8 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from txsocks5 import datagrams
-from txsocks5.datagrams import (
-    Arrivals,
-    DatagramPort,
-    DatagramSocket,
-    Peer,
-    hostOf,
-    openDatagrams,
-    trains,
-)
+from txsocks5.datagrams import DatagramPort, DatagramSocket, Reader, Sockets, trains
+from txsocks5.peers import Datagrams, Peer
 from txsocks5.testing import MemoryReactor, MemoryUDPPort
 
 LOOPBACK = "127.0.0.1"
@@ -146,7 +141,7 @@ class Counting(socket.socket):
 
 class Failing(socket.socket):
     """
-    A socket that fails after some datagrams.
+    A socket that fails after some datagrams, for each way to read.
 
     @ivar left: how many come before that.
 
@@ -156,14 +151,39 @@ class Failing(socket.socket):
     left = 0
     error = OSError(errno.EBADF, "no")
 
-    def recvmsg(self, *arguments: Any) -> Any:
+    def recvfrom(self, *arguments: Any) -> Any:
         """
         Read one.
         """
         self.left -= 1
         if self.left < 0:
             raise self.error
-        return b"hi", [], 0, PEER
+        return b"hi", PEER
+
+
+class Scripted:
+    """
+    Stands for what reads many datagrams in one call.
+
+    @ivar asked: how many each call has asked for.
+
+    @ivar answers: what they bring, or fail with.
+    """
+
+    def __init__(self, *answers: Datagrams | OSError) -> None:
+        self.asked: list[int] = []
+        self.answers = list(answers)
+
+    def read(self, descriptor: int, family: int, most: int) -> Datagrams:
+        """
+        Read.
+        """
+        assert descriptor >= 0 and family == socket.AF_INET
+        self.asked.append(most)
+        answer = self.answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
 
 
 class SocketTestCase(SynchronousTestCase):
@@ -180,7 +200,8 @@ class SocketTestCase(SynchronousTestCase):
         Make what they need.
         """
         self.reactor = Descriptors()
-        self.turns: list[Arrivals] = []
+        self.sockets = Sockets(self.reactor)
+        self.turns: list[Datagrams] = []
         self.reasons: list[Failure] = []
 
     def make(self, kind: Callable[..., socket.socket] | None = None, **options: Any) -> Any:
@@ -188,13 +209,17 @@ class SocketTestCase(SynchronousTestCase):
         Open one of ours.
 
         @param kind: what to use for a socket of the system.
+
+        @param options: C{interface}, C{port}, and C{reader} for what is to read it.
         """
+        if "reader" in options:
+            self.sockets.reader = options.pop("reader")
         settings = {"interface": LOOPBACK, "port": 0} | options
         if kind is not None:
             self.patch(datagrams.socket, "socket", kind)
         try:
-            made = openDatagrams(
-                self.reactor, received=self.turns.append, lost=self.reasons.append, **settings
+            made = self.sockets.open(
+                received=self.turns.append, lost=self.reasons.append, **settings
             )
         finally:
             self.patch(datagrams.socket, "socket", Counting)
@@ -231,7 +256,7 @@ class SocketTestCase(SynchronousTestCase):
 
 class OpenTests(SocketTestCase):
     """
-    Tests for L{openDatagrams}.
+    Tests for L{Sockets}.
     """
 
     def test_own(self) -> None:
@@ -249,7 +274,7 @@ class OpenTests(SocketTestCase):
         Any other opens one of its own.
         """
         reactor = MemoryReactor()
-        opened = openDatagrams(reactor, LOOPBACK, 7000, self.turns.append, self.reasons.append)
+        opened = Sockets(reactor).open(LOOPBACK, 7000, self.turns.append, self.reasons.append)
         self.assertIsInstance(opened, DatagramPort)
         (port,) = reactor.udpPorts
         self.assertEqual((port.interface, port.port, port.maxPacketSize), (LOOPBACK, 7000, 65536))
@@ -333,31 +358,42 @@ class OpenTests(SocketTestCase):
             self.make(Buffered)
         self.assertEqual(Buffered.asked, [512 * 1024] * 2)
 
-    def test_hostOf(self) -> None:
-        """
-        R-1928-34: the address of a peer has no scope, and is never a mapped one.
-        """
-        for text, host in (
-            ("192.0.2.9", "192.0.2.9"),
-            ("fe80::1%eth0", "fe80::1"),
-            ("::ffff:192.0.2.9", "192.0.2.9"),
-        ):
-            self.assertEqual(str(hostOf((text, 5, 0, 2))), host)
-
 
 class ReadTests(SocketTestCase):
     """
     Tests for what comes.
     """
 
+    def ways(self) -> list[tuple[Any, Reader | None]]:
+        """
+        A socket that is read in one call, one that is read in many, and one of a kernel that puts
+        nothing together.
+        """
+        reader = self.sockets.reader
+        return [(Counting, reader), (Plain, reader), (Plain, None)]
+
+    def test_shared(self) -> None:
+        """
+        All sockets are read with the same memory.
+        """
+        self.assertIsNotNone(self.sockets.reader)
+        self.assertIs(self.make()._reader, self.make()._reader)
+
+    def test_withoutReader(self) -> None:
+        """
+        A Python without C{ctypes} reads one by one.
+        """
+        with patch.dict(sys.modules, {"txsocks5.recvmmsg": None}):
+            self.assertIsNone(Sockets(self.reactor).reader)
+
     def test_order(self) -> None:
         """
-        All that waits is read in one turn, in its order, with who has sent it; empty datagrams and
-        the longest that there are, too.
+        What waits is read in its order, with who has sent it; empty datagrams and the longest that
+        there are, too.
         """
-        for kind in (Plain, Counting):
+        for kind, reader in self.ways():
             self.turns.clear()
-            made, peer = self.make(kind), self.peer()
+            made, peer = self.make(kind, reader=reader), self.peer()
             said = [b"1", b"", b"x" * 65507, b"2"]
             for data in said:
                 peer.sendto(data, self.where(made))
@@ -368,23 +404,46 @@ class ReadTests(SocketTestCase):
         """
         If there is nothing, nobody is told.
         """
-        for kind in (Plain, Counting):
-            self.assertIsNone(self.make(kind).doRead())
+        for kind, reader in self.ways():
+            self.assertIsNone(self.make(kind, reader=reader).doRead())
         self.assertEqual(self.turns, [])
 
     def test_bounded(self) -> None:
         """
         Others get their turn after 64 datagrams, or 256 KiB; the rest is for the next one.
         """
-        for kind in (Plain, Counting):
-            for size, number, most in ((0, 100, 64), (60000, 6, 5)):
-                self.turns.clear()
-                made, peer = self.make(kind), self.peer()
-                made._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-                for _ in range(number):
-                    peer.sendto(bytes(size), self.where(made))
-                self.read(made, number)
-                self.assertLessEqual(max(map(len, self.turns)), most)
+        for size, number, most in ((0, 100, 64), (60000, 6, 5)):
+            self.turns.clear()
+            made, peer = self.make(Plain, reader=None), self.peer()
+            made._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+            for _ in range(number):
+                peer.sendto(bytes(size), self.where(made))
+            self.read(made, number)
+            self.assertLessEqual(max(map(len, self.turns)), most)
+
+    def test_grows(self) -> None:
+        """
+        A turn begins with 4 messages; as long as there are more, the next has twice as many, up to
+        64.
+        """
+        few, full = [(b"", PEER)], [[(b"", PEER)] * 4 * 2**n for n in range(5)]
+        reader = Scripted(few, *full, [(b"", PEER)] * 64, few)
+        made = self.make(reader=reader)
+        for _ in range(8):
+            made.doRead()
+        self.assertEqual(reader.asked, [4, 4, 8, 16, 32, 64, 64, 64])
+
+    def test_shrinks(self) -> None:
+        """
+        If a turn has brought more than 256 datagrams or 256 KiB, the next has half as many.
+        """
+        grown = [[(b"", PEER)] * 64] * 4
+        many, long = [(b"", PEER)] * 257, [(b"x" * 4097, PEER)] * 64
+        reader = Scripted(*grown, many, long, many, many, many, [(b"x" * 65536, PEER)] * 4, many)
+        made = self.make(reader=reader)
+        for _ in range(11):
+            made.doRead()
+        self.assertEqual(reader.asked, [4, 8, 16, 32, 64, 32, 16, 8, 4, 4, 8])
 
     def test_coalesced(self) -> None:
         """
@@ -398,38 +457,48 @@ class ReadTests(SocketTestCase):
         arrived = self.read(made, 31)
         self.assertEqual(arrived, [(data, self.where(peer)) for data in said])
 
-    def test_manyCoalesced(self) -> None:
+    def test_notCoalesced(self) -> None:
         """
-        The bound for a turn holds for them, too, but for those that have come with the last.
+        Who could not take it apart does not ask for it.
         """
-        made, peer = self.make(), self.make()
-        for _ in range(3):
-            peer.send([b"x" * 10] * 60, self.where(made))
-        self.read(made, 180)
-        self.assertLessEqual(max(map(len, self.turns)), 120)
+        made, peer = self.make(reader=None), self.make()
+        said = [bytes([number]) * 1200 for number in range(30)] + [b"the last"]
+        self.assertEqual(peer.send(said, self.where(made)), [])
+        arrived = self.read(made, 31)
+        self.assertEqual(arrived, [(data, self.where(peer)) for data in said])
 
     def test_refusedElsewhere(self) -> None:
         """
         That somebody has refused a datagram, or that memory is short, does no harm; what has come
         before is not lost by it.
         """
-        made = self.make(Failing)
         for number in (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENOBUFS, errno.EMSGSIZE):
             self.turns.clear()
+            made = self.make(Failing, reader=None)
             made._socket.left, made._socket.error = 2, OSError(number, "no")
             self.assertIsNone(made.doRead())
             self.assertEqual(self.turns, [[(b"hi", PEER)] * 2])
+            made = self.make(reader=Scripted(OSError(number, "no")))
+            self.assertIsNone(made.doRead())
+
+    def test_interrupted(self) -> None:
+        """
+        Nor does a signal.
+        """
+        made = self.make(reader=Scripted(OSError(errno.EINTR, "no")))
+        self.assertIsNone(made.doRead())
 
     def test_broken(self) -> None:
         """
         A socket that cannot be read any more is given back to the reactor, instead of being tried
         for ever; what has come before is not lost by it.
         """
-        made = self.make(Failing)
+        made = self.make(Failing, reader=None)
         made._socket.left = 2
-        reason = made.doRead()
-        self.assertEqual(reason.value.errno, errno.EBADF)
+        self.assertEqual(made.doRead().value.errno, errno.EBADF)
         self.assertEqual(self.turns, [[(b"hi", PEER)] * 2])
+        made = self.make(reader=Scripted(OSError(errno.EBADF, "no")))
+        self.assertEqual(made.doRead().value.errno, errno.EBADF)
 
 
 class EndTests(SocketTestCase):
@@ -665,8 +734,8 @@ class PortTests(SynchronousTestCase):
         Open one.
         """
         self.reactor = MemoryReactor()
-        self.turns: list[Arrivals] = []
-        self.opened = openDatagrams(self.reactor, LOOPBACK, 0, self.turns.append, self.fail)
+        self.turns: list[Datagrams] = []
+        self.opened = Sockets(self.reactor).open(LOOPBACK, 0, self.turns.append, self.fail)
         (self.port,) = self.reactor.udpPorts
 
     def test_received(self) -> None:

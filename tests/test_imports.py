@@ -33,7 +33,7 @@ LAYERS = (
     ("wire._datagram", "wire._gssapi", "wire._password", "wire._socks"),
     ("wire", "passwordfile", "turnstile"),
     ("exposure", "index", "junction"),
-    ("networks",),
+    ("networks", "peers"),
     # The settings, and how they stand in a file.
     ("config._problems",),
     ("config._forms",),
@@ -48,6 +48,7 @@ LAYERS = (
     ("interfaces", "local"),
     # Single rooms: none of them knows of a session.
     ("conditions", "encapsulation", "journal", "passwd", "policy", "retired", "roster"),
+    ("recvmmsg",),
     ("accesslog", "datagrams", "kernel", "rules", "tally", "throttle", "wrapped"),
     ("stream",),
     ("auth", "htpasswd", "initiator", "linger", "relay", "socketstream"),

@@ -11,11 +11,12 @@ from twisted.python.failure import Failure
 
 from . import local
 from .config import Network, Timeouts, ofFamily
-from .datagrams import Arrivals, DatagramPort, DatagramSocket, Peer, hostOf, openDatagrams
+from .datagrams import DatagramPort, DatagramSocket, Sockets
 from .destinations import Destination, Destinations
 from .errors import ProtocolError
 from .interfaces import IProtection, IRelayTap, ISOCKSReactor, Question
 from .outgoing import Outgoing
+from .peers import Datagrams, Peer, hostOf
 from .reassembly import Budget, Reassembly
 from .sources import Sources
 from .sweep import Idler, Sweep
@@ -39,7 +40,7 @@ class Associations:
         timeouts: Timeouts,
         sweep: Sweep,
     ) -> None:
-        self.reactor = reactor
+        self.sockets = Sockets(reactor)
         self.outgoing = outgoing
         self.network = network
         self.timeouts = timeouts
@@ -82,16 +83,16 @@ class Associations:
 
     def listen(
         self,
-        received: Callable[[Arrivals], None],
+        received: Callable[[Datagrams], None],
         lost: Callable[[Failure], None],
         interface: str,
         ports: range | None,
     ) -> DatagramSocket | DatagramPort:
         """
-        Open one UDP socket; see L{openDatagrams}.
+        Open one UDP socket; see L{Sockets.open}.
         """
         return local.openPort(
-            lambda port: openDatagrams(self.reactor, interface, port, received, lost), ports
+            lambda port: self.sockets.open(interface, port, received, lost), ports
         )
 
 
@@ -181,7 +182,7 @@ class Association:
 
     # The client's datagrams
 
-    def _fromClient(self, arrived: Arrivals) -> None:
+    def _fromClient(self, arrived: Datagrams) -> None:
         """
         Datagrams have come to the client's socket.  Those for the same destination that follow
         each other leave together.
@@ -314,7 +315,7 @@ class Association:
 
     # The world's datagrams
 
-    def _fromWorld(self, arrived: Arrivals) -> None:
+    def _fromWorld(self, arrived: Datagrams) -> None:
         """
         Datagrams have come from others: pass to the client what comes from those that it has sent
         to before (R-1928-84).

@@ -8,8 +8,9 @@ import errno
 import socket
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from ipaddress import ip_address
-from typing import Any, TypeAlias
+from functools import cached_property
+from typing import Any
+from typing import Protocol as TypingProtocol
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import CannotListenError, MessageLengthError
@@ -25,23 +26,15 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from .wire import IPAddress, unmapped
+from .peers import MAX_DATAGRAM, Datagrams, Peer
 
-__all__ = ["Arrivals", "DatagramPort", "DatagramSocket", "Peer", "hostOf", "openDatagrams"]
+__all__ = ["DatagramPort", "DatagramSocket", "Reader", "Sockets", "trains"]
 
-Peer: TypeAlias = tuple[Any, ...]
-"""
-Who sends or receives: an address in text and a port, and for IPv6 perhaps what else the system
-says.
-"""
-
-Arrivals: TypeAlias = Sequence[tuple[bytes, Peer]]
-"""
-Datagrams in the order in which they came, each with who has sent it.
-"""
-
-_MAX_DATAGRAM = 65536
-_MAX_TURN = 64
+# A turn begins with so few messages.  Each may be several datagrams that the kernel has joined:
+# if one turn has brought more than this, the next is smaller.
+_FEWEST_MESSAGES = 4
+_MOST_MESSAGES = 64
+_MAX_TURN = 256
 _MAX_TURN_OCTETS = 256 * 1024
 
 _RECEIVE_BUFFER = 512 * 1024
@@ -55,8 +48,6 @@ _UDP_SEGMENT = 103
 _UDP_GRO = 104
 _MAX_SEGMENTS = 64
 _MAX_TRAIN = 65507
-
-_CONTROL = socket.CMSG_SPACE(4)
 
 _REPORTED = frozenset(
     (
@@ -76,41 +67,66 @@ the system is short of memory.
 """
 
 
-def openDatagrams(
-    reactor: Any,
-    interface: str,
-    port: int,
-    received: Callable[[Arrivals], None],
-    lost: Callable[[Failure], None],
-) -> DatagramSocket | DatagramPort:
+class Reader(TypingProtocol):
     """
-    Open a UDP socket.
-
-    @param reactor: provides L{IReactorUDP}.  If it provides L{IReactorFDSet}, the socket is one of
-        our own, and Twisted's otherwise.
-
-    @param interface: the address to bind it to, in text.
-
-    @param port: its port, or 0 for one of the system's choice.
-
-    @param received: called with what has come, in each turn of the reactor.
-
-    @param lost: called with the reason if the socket breaks.  It is closed then.
-
-    @raise CannotListenError: the system does not let us.
+    Reads many datagrams in one call; see L{MessageReader <txsocks5.recvmmsg.MessageReader>}.
     """
-    if IReactorFDSet.providedBy(reactor):
-        return DatagramSocket(reactor, interface, port, received, lost)
-    opened = DatagramPort(received, reactor)
-    opened.open(reactor, interface, port)
-    return opened
+
+    def read(self, descriptor: int, family: int, most: int) -> Datagrams:
+        """
+        Read what has come to a socket.
+        """
 
 
-def hostOf(peer: Peer) -> IPAddress:
+class Sockets:
     """
-    The address of a peer, without its scope.
+    Opens UDP sockets, and has what they share.
     """
-    return unmapped(ip_address(peer[0].partition("%")[0]))
+
+    def __init__(self, reactor: Any) -> None:
+        """
+        @param reactor: provides L{IReactorUDP}.  If it provides L{IReactorFDSet}, the sockets are
+            our own, and Twisted's otherwise.
+        """
+        self._reactor = reactor
+
+    @cached_property
+    def reader(self) -> Reader | None:
+        """
+        What reads many datagrams in one call, if the system has that.
+        """
+        try:
+            from .recvmmsg import systemReader
+        except ImportError:
+            # Python can be built without ctypes.
+            return None
+        return systemReader()
+
+    def open(
+        self,
+        interface: str,
+        port: int,
+        received: Callable[[Datagrams], None],
+        lost: Callable[[Failure], None],
+    ) -> DatagramSocket | DatagramPort:
+        """
+        Open a UDP socket.
+
+        @param interface: the address to bind it to, in text.
+
+        @param port: its port, or 0 for one of the system's choice.
+
+        @param received: called with what has come, in each turn of the reactor.
+
+        @param lost: called with the reason if the socket breaks.  It is closed then.
+
+        @raise CannotListenError: the system does not let us.
+        """
+        if IReactorFDSet.providedBy(self._reactor):
+            return DatagramSocket(self._reactor, self.reader, interface, port, received, lost)
+        opened = DatagramPort(received, self._reactor)
+        opened.open(self._reactor, interface, port)
+        return opened
 
 
 def trains(datagrams: Sequence[bytes], largest: int) -> Iterator[tuple[int, int]]:
@@ -154,22 +170,30 @@ class DatagramSocket:
     def __init__(
         self,
         reactor: IReactorFDSet,
+        reader: Reader | None,
         interface: str,
         port: int,
-        received: Callable[[Arrivals], None],
+        received: Callable[[Datagrams], None],
         lost: Callable[[Failure], None],
     ) -> None:
         """
-        See L{openDatagrams}.
+        @param reader: reads many datagrams in one call; L{None} to read them one by one.
+
+        @param interface: see L{Sockets.open}, for this and the others.
         """
         self._reactor = reactor
+        self._reader = reader
         self._received = received
         self._lost = lost
         try:
             self._socket = _bound(interface, port)
         except OSError as error:
             raise CannotListenError(interface, port, error) from error
-        self._coalesces = _has(self._socket, socket.IPPROTO_UDP, _UDP_GRO, 1)
+        self._family = int(self._socket.family)
+        if reader is not None:
+            _has(self._socket, socket.IPPROTO_UDP, _UDP_GRO, 1)
+        # How many messages are read in a turn.
+        self._most = _FEWEST_MESSAGES
         # Datagrams that are longer are sent one by one.
         segments = _has(self._socket, socket.IPPROTO_UDP, _UDP_SEGMENT, 0)
         self._largest = _MAX_TRAIN if segments else 0
@@ -184,7 +208,7 @@ class DatagramSocket:
         The address and port that it is bound to.
         """
         name = self._socket.getsockname()
-        if self._socket.family == socket.AF_INET6:
+        if self._family == socket.AF_INET6:
             return IPv6Address("UDP", *name[:2])
         return IPv4Address("UDP", *name)
 
@@ -206,14 +230,14 @@ class DatagramSocket:
 
         @return: what has broken the socket, if it is broken.
         """
-        arrived: list[tuple[bytes, Peer]] = []
+        arrived: Datagrams = []
         broken: Failure | None = None
         try:
-            if self._coalesces:
-                self._readCoalesced(arrived)
-            else:
+            if self._reader is None:
                 self._readEach(arrived)
-        except BlockingIOError:
+            else:
+                arrived = self._readMany(self._reader)
+        except (BlockingIOError, InterruptedError):
             pass
         except OSError as error:
             if error.errno not in _REPORTED:
@@ -222,7 +246,23 @@ class DatagramSocket:
             self._received(arrived)
         return broken
 
-    def _readEach(self, arrived: list[tuple[bytes, Peer]]) -> None:
+    def _readMany(self, reader: Reader) -> Datagrams:
+        """
+        Read as many datagrams as there are, in one call: the more there have been, the more next
+        time, as long as they are not too many or too long for one turn.
+
+        @raise OSError: there are none, or something is wrong.
+        """
+        arrived = reader.read(self._socket.fileno(), self._family, self._most)
+        if len(arrived) >= self._most:
+            octets = sum([len(data) for data, _ in arrived])
+            if octets > _MAX_TURN_OCTETS or len(arrived) > _MAX_TURN:
+                self._most = max(self._most // 2, _FEWEST_MESSAGES)
+            else:
+                self._most = min(self._most * 2, _MOST_MESSAGES)
+        return arrived
+
+    def _readEach(self, arrived: Datagrams) -> None:
         """
         Read single datagrams.
 
@@ -230,29 +270,10 @@ class DatagramSocket:
         """
         receive = self._socket.recvfrom
         octets = 0
-        while len(arrived) < _MAX_TURN and octets < _MAX_TURN_OCTETS:
-            arrival = receive(_MAX_DATAGRAM)
+        while len(arrived) < _MOST_MESSAGES and octets < _MAX_TURN_OCTETS:
+            arrival = receive(MAX_DATAGRAM)
             arrived.append(arrival)
             octets += len(arrival[0])
-
-    def _readCoalesced(self, arrived: list[tuple[bytes, Peer]]) -> None:
-        """
-        Read datagrams that the kernel may have put together: it tells their size then.
-
-        @raise OSError: there are no more, or something is wrong.
-        """
-        receive = self._socket.recvmsg
-        octets = 0
-        while len(arrived) < _MAX_TURN and octets < _MAX_TURN_OCTETS:
-            data, control, _, peer = receive(_MAX_DATAGRAM, _CONTROL)
-            octets += len(data)
-            if control:
-                (size,) = struct.unpack("=i", control[0][2])
-                arrived += [
-                    (data[start : start + size], peer) for start in range(0, len(data), size)
-                ]
-            else:
-                arrived.append((data, peer))
 
     def send(self, datagrams: Sequence[bytes], peer: Peer) -> Sequence[int]:
         """
@@ -361,7 +382,7 @@ class DatagramPort(DatagramProtocol):
     noisy = False
     transport: IUDPTransport
 
-    def __init__(self, received: Callable[[Arrivals], None], clock: IReactorTime) -> None:
+    def __init__(self, received: Callable[[Datagrams], None], clock: IReactorTime) -> None:
         self._received = received
         self._clock = clock
         self._turn = 0
@@ -373,7 +394,7 @@ class DatagramPort(DatagramProtocol):
         @raise CannotListenError: the system does not let us.
         """
         self._port: IListeningPort = reactor.listenUDP(
-            port, self, interface=interface, maxPacketSize=_MAX_DATAGRAM
+            port, self, interface=interface, maxPacketSize=MAX_DATAGRAM
         )
 
     def getHost(self) -> Any:
@@ -387,7 +408,7 @@ class DatagramPort(DatagramProtocol):
         Pass a datagram on.
         """
         self._turn += 1
-        if self._turn == _MAX_TURN:
+        if self._turn == _MOST_MESSAGES:
             # Twisted's port reads on until it has read 256 KiB, be they in ever so many datagrams,
             # while nobody else is served.
             self._throughput(0)

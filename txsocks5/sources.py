@@ -4,7 +4,7 @@ Who may answer to an association, and how its client is told who has, RFC 1928 s
 
 from __future__ import annotations
 
-from .datagrams import Peer, hostOf
+from .peers import Peer, hostOf
 from .wire import Address
 
 __all__ = ["MAX_SOURCES", "Sources"]
