@@ -9,18 +9,24 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 __all__ = ["writeCertificate"]
 
 
-def writeCertificate(folder: Path, name: str = "localhost") -> Path:
+def writeCertificate(folder: Path, name: str = "localhost", *, withRSA: bool = False) -> Path:
     """
     Make a self-signed certificate, good for a day.
 
+    @param withRSA: for a KDC, which knows nothing else.
+
     @return: a file that holds the key and the certificate.
     """
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = (
+        rsa.generate_private_key(65537, 2048)
+        if withRSA
+        else ec.generate_private_key(ec.SECP256R1())
+    )
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
     certificate = (

@@ -17,7 +17,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-__all__ = ["ALICE", "REALM", "Realm", "realm", "whyNoRealm"]
+from .certificates import writeCertificate
+
+__all__ = ["ALICE", "REALM", "Realm", "realm", "whyNoAnonymous", "whyNoRealm"]
 
 REALM = "EXAMPLE.ORG"
 
@@ -45,6 +47,15 @@ def whyNoRealm() -> str | None:
     ):
         if not shutil.which(name, path=path):
             return f"{name} is not installed (apt-get install {package})"
+    return None
+
+
+def whyNoAnonymous() -> str | None:
+    """
+    Why tests that need anonymous tickets have to be skipped, or L{None} if there can be some.
+    """
+    if not any(Path("/usr").glob("lib*/**/krb5/plugins/preauth/pkinit.so")):
+        return "PKINIT is not installed (apt-get install krb5-pkinit)"
     return None
 
 
@@ -130,6 +141,17 @@ class Realm:
         self._kdc.kinit(name, _PASSWORD, flags=["-c", str(tickets), *flags])
         return tickets
 
+    def anonymous(self) -> Path:
+        """
+        Get initial tickets for nobody in particular.
+
+        @return: the file with the tickets.
+        """
+        tickets = self.file()
+        self._kdc.addprinc("WELLKNOWN/ANONYMOUS")
+        self._kdc.kinit(f"@{self._kdc.realm}", flags=["-n", "-c", str(tickets)])
+        return tickets
+
 
 def _set(name: str, value: str | None) -> None:
     """
@@ -161,7 +183,15 @@ def _kdc() -> Any:
             krb5_conf={
                 # The names of hosts are taken as they are written.
                 "libdefaults": {"dns_canonicalize_hostname": "false", "rdns": "false"},
-                "realms": {"$realm": {"kdc": "127.0.0.1:$port0"}},
+                "realms": {
+                    "$realm": {
+                        "kdc": "127.0.0.1:$port0",
+                        # Whoever wants to be anonymous has to know the KDC by its certificate.
+                        "pkinit_anchors": "FILE:$tmpdir/server.pem",
+                        "pkinit_kdc_hostname": "localhost",
+                        "pkinit_eku_checking": "none",
+                    }
+                },
             },
             kdc_conf={
                 "realms": {
@@ -170,10 +200,13 @@ def _kdc() -> Any:
                         "kdc_tcp_listen": "127.0.0.1:$port0",
                         "kdc_ports": None,
                         "kdc_tcp_ports": None,
+                        "pkinit_identity": "FILE:$tmpdir/server.pem",
+                        "pkinit_anchors": "FILE:$tmpdir/server.pem",
                     }
                 }
             },
         )
+        writeCertificate(Path(made.tmpdir), withRSA=True)
         try:
             made.start_kdc()
         except Exception:

@@ -23,7 +23,7 @@ from twisted.cred.strcred import makeChecker
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import LogEvent, eventAsText, globalLogPublisher
 from twisted.plugins.cred_unix import UNIXChecker
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
@@ -32,6 +32,7 @@ from txsocks5.auth import (
     Anonymous,
     PasswordAuthenticator,
     UsernamePassword,
+    gssapiAuthenticator,
     installedAuthenticators,
     withOctets,
 )
@@ -48,6 +49,8 @@ from txsocks5.interfaces import (
 )
 from txsocks5.testing import MemoryReactor
 from txsocks5.wire import Credentials, IPAddress
+
+from .kerberos import realm, whyNoRealm
 
 HERE = IPv4Address("192.0.2.1")
 THERE = IPv4Address("192.0.2.2")
@@ -1123,3 +1126,42 @@ class BlockingTests(PasswordTestCase):
         self.reactor.threads.release()
         self.accepted(other)
         self.assertEqual(self.flushLoggedErrors(), [])
+
+
+class GSSAPITests(SynchronousTestCase):
+    """
+    Tests for L{gssapiAuthenticator}.
+    """
+
+    def test_withoutLibrary(self) -> None:
+        """
+        Where the library is not installed, one line says how to install it.
+        """
+        with patch.dict(sys.modules, {"gssapi": None}):
+            # What needs it may have been imported before.
+            for name in ("txsocks5.tickets", "txsocks5.encapsulation"):
+                sys.modules.pop(name, None)
+            error = self.assertRaises(
+                ValueError, gssapiAuthenticator, MemoryReactor(), "", "", ["integrity"]
+            )
+        self.assertIn("pip install 'txsocks5[gssapi]'", str(error))
+        self.assertNotIn("\n", str(error))
+
+    def test_withLibrary(self) -> None:
+        """
+        It is made of the settings, which are judged.
+        """
+        if why := whyNoRealm():
+            raise SkipTest(why)
+        realm().inhabit(self)
+        keytab = str(realm().keytab)
+        authenticator = gssapiAuthenticator(MemoryReactor(), keytab, "socks", ["curl"])
+        verifyObject(IAuthenticator, authenticator)
+        self.assertEqual(authenticator.method, 1)
+        for settings, expected in (
+            (("/nowhere", "", ["integrity"]), "'/nowhere' cannot be read"),
+            ((keytab, "nfs", ["integrity"]), "no key for 'nfs'"),
+            ((keytab, "", ["secret"]), "there is no level 'secret'"),
+        ):
+            error = self.assertRaises(ValueError, gssapiAuthenticator, MemoryReactor(), *settings)
+            self.assertIn(expected, str(error))

@@ -39,8 +39,9 @@ from txsocks5 import (
 from txsocks5.auth import UsernamePassword
 from txsocks5.outgoing import SystemResolver
 from txsocks5.testing import MemoryReactor, ScriptedAuthenticator, ScriptedResolver
-from txsocks5.wire import Address, Command, parseHost
+from txsocks5.wire import Address, Command, Method, ProtectionLevel, parseHost
 
+from .kerberos import realm, whyNoRealm
 from .served import CONNECT, GREETING, ServedTestCase, accepted, failure
 
 reactor: Any = installedReactor
@@ -341,6 +342,26 @@ class CheckersTests(ServedTestCase):
         self.assertEqual(self.authenticate(checker, b"wrong!"), b"\x05\x02\x01\x01")
         with self.assertRaises(UnauthorizedLogin):
             checker.requestAvatarId(UsernamePassword(b"eve", b""))
+
+
+class TicketsTests(SynchronousTestCase):
+    """
+    Tests for C{tickets.py}.
+    """
+
+    skip = whyNoRealm()
+
+    def test_server(self) -> None:
+        """
+        It takes tickets, and agrees to nothing but encryption.
+        """
+        realm().inhabit(self)
+        module = example(self, "tickets")
+        factory = module.server(MemoryReactor(), str(realm().keytab))
+        self.assertEqual(list(factory.authenticators), [Method.GSSAPI])
+        levels = factory.authenticators[Method.GSSAPI].levels
+        self.assertEqual(levels.granted, {ProtectionLevel.CONFIDENTIALITY})
+        self.assertRaises(ValueError, module.server, MemoryReactor(), "/nowhere/keytab")
 
 
 class PageTests(SynchronousTestCase):

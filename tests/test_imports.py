@@ -32,7 +32,7 @@ LAYERS = (
     ("wire._addresses",),
     ("wire._datagram", "wire._gssapi", "wire._password", "wire._socks"),
     ("wire", "passwordfile", "turnstile"),
-    ("exposure", "index", "junction"),
+    ("exposure", "index", "junction", "levels"),
     ("networks", "peers"),
     # The settings, and how they stand in a file.
     ("config._problems",),
@@ -50,7 +50,7 @@ LAYERS = (
     ("conditions", "encapsulation", "journal", "passwd", "policy", "retired", "roster"),
     ("recvmmsg",),
     ("accesslog", "datagrams", "kernel", "rules", "tally", "throttle", "wrapped"),
-    ("stream",),
+    ("stream", "tickets"),
     ("auth", "htpasswd", "initiator", "linger", "relay", "socketstream"),
     ("acceptor", "dialer"),
     ("outgoing",),

@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+from importlib.util import find_spec
 from io import StringIO
 from ipaddress import ip_address
 from pathlib import Path
@@ -23,7 +24,7 @@ from twisted.plugin import getPlugins
 from twisted.plugins.cred_file import theFileCheckerFactory
 from twisted.python import usage
 from twisted.python.systemd import ListenFDs
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 import txsocks5
 from txsocks5 import tap
@@ -35,6 +36,7 @@ from txsocks5.tap import CannotStart, Options, makeService
 from txsocks5.testing import MemoryReactor, ScriptedAuthenticator
 from txsocks5.wire import Address, Command, Method
 
+from .kerberos import realm, whyNoRealm
 from .test_exposure import EXPOSED, LOCAL, NONSENSE
 
 CHECKOUT = Path(txsocks5.__file__).parent.parent
@@ -98,6 +100,22 @@ class OptionsTests(TapFixture):
         self.assertTrue(options["local"])
         self.assertFalse(options["authenticated"])
         self.assertFalse(options["open"])
+
+    def test_gssapiNeedsToBeSaid(self) -> None:
+        """
+        What only matters to GSSAPI is not taken for it.
+        """
+        for option in ("keytab", "service", "levels"):
+            refusal = self.refusal(f"--gssapi-{option}", "something")
+            self.assertEqual(refusal, f"--gssapi-{option} means nothing without --gssapi")
+
+    def test_gssapi(self) -> None:
+        """
+        GSSAPI is authentication, so a server with it may be exposed.
+        """
+        options = self.parse("--gssapi", "--listen", "tcp:1080")
+        self.assertTrue(options["authenticated"])
+        self.assertFalse(options["local"])
 
     def test_listen(self) -> None:
         """
@@ -408,6 +426,65 @@ class MakeServiceTests(TapFixture):
         self.assertEqual(names, [memory, "FilePasswordDB", memory])
         self.assertEqual(authenticator._checkers[0].users, {b"alice": b"secret"})
 
+    def test_gssapi(self) -> None:
+        """
+        With C{--gssapi}, C{none} is not offered either, and passwords are preferred (R-1928-12).
+        """
+        if why := whyNoRealm():
+            raise SkipTest(why)
+        realm().inhabit(self)
+        for listen in ([], ["-l", "tcp:1080"], ["-l", "tcp:1080", "--open"]):
+            _, factory = self.make("--gssapi", *listen)
+            self.assertEqual(list(factory.authenticators), [Method.GSSAPI])
+        _, factory = self.make("--gssapi", *MEMORY)
+        self.assertEqual(list(factory.authenticators), [Method.PASSWORD, Method.GSSAPI])
+        self.installed.append(ScriptedAuthenticator(method=0x80))
+        _, factory = self.make("--gssapi", *MEMORY)
+        self.assertEqual(list(factory.authenticators), [0x80, Method.PASSWORD, Method.GSSAPI])
+
+    def test_gssapiSettings(self) -> None:
+        """
+        The authenticator is given what was said.
+        """
+        given: list[Any] = []
+
+        def make(*settings: Any) -> ScriptedAuthenticator:
+            given.append(settings)
+            return ScriptedAuthenticator(method=1)
+
+        self.patch(tap, "gssapiAuthenticator", make)
+        self.make("--gssapi")
+        self.make(
+            "--gssapi",
+            "--gssapi-keytab=/etc/socks.keytab",
+            "--gssapi-service=socks@proxy.example.org",
+            "--gssapi-levels=curl, integrity",
+        )
+        self.assertEqual(
+            given,
+            [
+                (self.reactor, "", "", ("confidentiality", "integrity")),
+                (
+                    self.reactor,
+                    "/etc/socks.keytab",
+                    "socks@proxy.example.org",
+                    ["curl", "integrity"],
+                ),
+            ],
+        )
+
+    def test_gssapiCannotBeUsed(self) -> None:
+        """
+        What is wrong with the settings ends the program, in one line.
+        """
+
+        def make(*settings: Any) -> ScriptedAuthenticator:
+            raise ValueError("the keytab is missing")
+
+        self.patch(tap, "gssapiAuthenticator", make)
+        error = self.assertRaises(CannotStart, makeService, self.parse("--gssapi"))
+        self.assertEqual(error.code, "--gssapi: the keytab is missing")
+
     def test_plugin(self) -> None:
         """
         An authenticator that another package has installed is offered, and C{none} is not.
@@ -527,6 +604,19 @@ class OperatorTests(SynchronousTestCase):
         """
         done = runTwisted("socks5", "--listen", "tcp:0")
         self.assertRefused(done, "without authentication", "--auth", "--open")
+
+    def test_badKeytab(self) -> None:
+        """
+        A keytab that is not there, levels that there are not, and no library.
+        """
+        done = runTwisted("socks5", "--gssapi", "--gssapi-keytab", "/nowhere/keytab")
+        if find_spec("gssapi") is None:
+            self.assertRefused(done, "--gssapi", "pip install 'txsocks5[gssapi]'")
+        else:
+            self.assertRefused(done, "--gssapi", "'/nowhere/keytab'", "No such file")
+            done = runTwisted("socks5", "--gssapi", "--gssapi-levels", "high")
+            self.assertRefused(done, "--gssapi", "'high'", "confidentiality")
+        self.assertEqual(len(done.stderr.splitlines()), 1)
 
     def test_badListen(self) -> None:
         """

@@ -1,5 +1,6 @@
 """
-Who is it?  No authentication, and user name with password over C{twisted.cred}.
+Who is it?  No authentication, user name with password over C{twisted.cred}, and the way to
+GSSAPI.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ __all__ = [
     "Anonymous",
     "PasswordAuthenticator",
     "UsernamePassword",
+    "gssapiAuthenticator",
     "installedAuthenticators",
     "withOctets",
 ]
@@ -133,6 +135,30 @@ def installedAuthenticators() -> Iterable[IAuthenticator]:
     """
     found: Iterable[IAuthenticator] = getPlugins(IAuthenticator)
     return found
+
+
+def gssapiAuthenticator(
+    reactor: Any, keytab: str, service: str, levels: Iterable[str]
+) -> IAuthenticator:
+    """
+    Make a L{GSSAPIAuthenticator <txsocks5.tickets.GSSAPIAuthenticator>}, if there is the library
+    for it.
+
+    @param keytab: the file with the server's keys; empty for the default one.
+
+    @param service: C{socks} or C{socks@host}; empty for any key of the keytab.
+
+    @param levels: see L{txsocks5.levels.NAMES}.
+
+    @raise ValueError: that cannot be done.  The text says why, in one line.
+    """
+    try:
+        from .tickets import GSSAPIAuthenticator
+    except ImportError as error:
+        raise ValueError(
+            f"GSSAPI needs a library (pip install 'txsocks5[gssapi]'): {error}"
+        ) from error
+    return GSSAPIAuthenticator(reactor, keytab=keytab, service=service, levels=levels)
 
 
 @implementer(IAuthenticator)

@@ -260,6 +260,14 @@ passwordsKept = Event(
     {"path": "the password file", "reason": "what is wrong with it by now"},
 )
 
+keytabReadable = Event(
+    "keytabReadable",
+    LogLevel.warn,
+    "anybody on this machine can read the keytab {keytab}, and so be taken for the proxy, or for "
+    "any of its users: chmod o-r",
+    {"keytab": "its path"},
+)
+
 broken = Event(
     "broken",
     LogLevel.critical,
@@ -290,6 +298,7 @@ EVENTS = (
     passwordsRead,
     passwordsDoubtful,
     passwordsKept,
+    keytabReadable,
     broken,
 )
 """

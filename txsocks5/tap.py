@@ -26,8 +26,15 @@ from twisted.internet.defer import Deferred
 from twisted.plugins.cred_unix import UNIXChecker
 from twisted.python import usage
 
+from . import levels
 from .accesslog import AccessLog, logFile
-from .auth import Anonymous, PasswordAuthenticator, installedAuthenticators, withOctets
+from .auth import (
+    Anonymous,
+    PasswordAuthenticator,
+    gssapiAuthenticator,
+    installedAuthenticators,
+    withOctets,
+)
 from .config import Network
 from .exposure import isLocal
 from .interfaces import IAuthenticator
@@ -76,10 +83,38 @@ class Options(usage.Options, AuthOptionMixin):
             None,
             "Serve clients from other machines without authentication.  Anybody who can reach the "
             "proxy can then use it.  [default: refuse to start]",
-        ]
+        ],
+        [
+            "gssapi",
+            None,
+            "Let clients in that show who they are by GSSAPI (RFC 1961), with Kerberos tickets.  "
+            "With it, nobody is served without authentication.",
+        ],
     ]
 
     optParameters: ClassVar = [
+        [
+            "gssapi-keytab",
+            None,
+            None,
+            "The file with the keys for --gssapi.  [default: that of the Kerberos library]",
+        ],
+        [
+            "gssapi-service",
+            None,
+            None,
+            "Accept only tickets for this service: socks or socks@host.  [default: for every key "
+            "in the keytab]",
+        ],
+        [
+            "gssapi-levels",
+            None,
+            None,
+            "What clients may agree on, separated by commas: confidentiality, integrity, clear (no "
+            "protection), curl (no protection, whatever was asked for, which is all that curl "
+            "understands), nec (the level itself may be sent without protection).  [default: "
+            "confidentiality,integrity]",
+        ],
         [
             "access-log",
             None,
@@ -87,7 +122,7 @@ class Options(usage.Options, AuthOptionMixin):
             "Where to write a line of JSON for each session: a file, - for standard output, or "
             "nothing for nowhere.  SIGUSR1 makes it begin a new file.  [default: socks5-access.log "
             "beside the log of twistd, and standard output where that is the log]",
-        ]
+        ],
     ]
 
     def accessLog(self) -> str:
@@ -167,16 +202,22 @@ class Options(usage.Options, AuthOptionMixin):
         for address in advertised:
             if address.is_unspecified:
                 raise usage.UsageError(f"--advertise: clients cannot reach {address}")
+        if not self["gssapi"]:
+            for name in ("gssapi-keytab", "gssapi-service", "gssapi-levels"):
+                if self[name] is not None:
+                    raise usage.UsageError(f"--{name} means nothing without --gssapi")
         exposed = [endpoint for endpoint in self["listen"] if not self._isLocal(endpoint)]
         self["local"] = not exposed
-        self["authenticated"] = bool(self.get("credCheckers")) or bool(
-            list(installedAuthenticators())
+        self["authenticated"] = (
+            bool(self["gssapi"])
+            or bool(self.get("credCheckers"))
+            or bool(list(installedAuthenticators()))
         )
         if not (self["local"] or self["authenticated"] or self["open"]):
             raise usage.UsageError(
                 "other machines could use this proxy without authentication, at "
-                f"{', '.join(map(repr, exposed))}: give --auth, or listen on a loopback address "
-                "(as a number), or say --open if that is what you want"
+                f"{', '.join(map(repr, exposed))}: give --auth or --gssapi, or listen on a "
+                "loopback address (as a number), or say --open if that is what you want"
             )
 
     @staticmethod
@@ -289,11 +330,26 @@ def _orNotAtAll() -> Iterator[None]:
         raise CannotStart(str(error) or repr(error)) from error
 
 
+def _gssapi(reactor: Any, options: Options) -> IAuthenticator:
+    """
+    The authenticator for C{--gssapi}.
+
+    @raise CannotStart: it cannot be used.
+    """
+    said = options["gssapi-levels"]
+    names = levels.DEFAULT if said is None else [name.strip() for name in said.split(",")]
+    keytab, service = options["gssapi-keytab"] or "", options["gssapi-service"] or ""
+    try:
+        return gssapiAuthenticator(reactor, keytab, service, names)
+    except ValueError as error:
+        raise CannotStart(f"--gssapi: {error}") from error
+
+
 def makeService(options: Options) -> IService:
     """
     Make the service that C{twistd} runs.
 
-    @raise CannotStart: two authentication methods have the same number.
+    @raise CannotStart: two authentication methods have the same number, or GSSAPI cannot be used.
     """
     from twisted.internet import reactor
 
@@ -305,6 +361,9 @@ def makeService(options: Options) -> IService:
     checkers = [withOctets(checker) for checker in options.get("credCheckers", [])]
     if checkers:
         authenticators.append(PasswordAuthenticator(reactor, checkers))
+    if options["gssapi"]:
+        # After passwords: real clients offer it without being able to go through with it.
+        authenticators.append(_gssapi(reactor, options))
     network = Network(advertise=tuple(options["advertise"]))
     accessLog = _accessLog(reactor, options.accessLog())
     with _orNotAtAll():

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeAlias
 
 import attrs
 
+from .. import levels
 from ._forms import (
     COUNT,
     SECONDS,
@@ -33,7 +34,6 @@ from ._values import Endpoint
 
 __all__ = [
     "GSSAPI",
-    "LEVELS",
     "METHODS",
     "SECTIONS",
     "Auth",
@@ -47,14 +47,9 @@ METHODS = ("password", "gssapi", "none")
 The words for the authentication methods.
 """
 
-LEVELS = ("confidentiality", "integrity", "clear", "curl")
-"""
-The words for the protection levels of GSSAPI.
-"""
-
 _FAILURES = Failures()
 _METHOD = oneOf(METHODS)
-_LEVEL = oneOf(LEVELS)
+_LEVEL = oneOf(levels.NAMES)
 _WORKERS = "a whole number from 1 to 1024"
 
 
@@ -74,7 +69,7 @@ One of L{METHODS}.
 
 LevelWord: TypeAlias = Annotated[str, _LEVEL]
 """
-One of L{LEVELS}.
+One of L{NAMES <txsocks5.levels.NAMES>}.
 """
 
 Workers: TypeAlias = Annotated[int, Form(_WORKERS, _readWorkers)]
@@ -115,7 +110,7 @@ class GSSAPI:
     keytab: Text = ""
     service: Text = ""
     levels: tuple[LevelWord, ...] = attrs.field(
-        default=("confidentiality", "integrity"), validator=[some, each(_LEVEL.read), _once]
+        default=levels.DEFAULT, validator=[some, each(_LEVEL.read), _once]
     )
 
 
