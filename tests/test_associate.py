@@ -43,6 +43,8 @@ from txsocks5.testing import (
 )
 from txsocks5.wire import Address, Command, Datagram
 
+from .meters import Purse
+
 # The client, and where it has reached the server.
 CLIENT = ("198.51.100.1", 40000)
 CLIENT6 = ("2001:db8::c", 40000)
@@ -713,6 +715,53 @@ class OutwardTests(AssociationTestCase):
         self.send(str(IPv4Address(first)))
         self.outside[0].deliver(b"yo", (str(IPv4Address(first)), 53))
         self.assertEqual(self.returned[-1], (b"yo", "198.18.0.0:53"))
+
+
+class MeterTests(AssociationTestCase):
+    """
+    Tests for associations that are limited (R-1928-86).
+    """
+
+    def test_outward(self) -> None:
+        """
+        What the client sends beyond what is allowed is dropped and counted; payload is what
+        counts.
+        """
+        association = self.open()
+        association.meter = purse = Purse(3)
+        self.send(DNS, b"ab")
+        self.send(DNS, b"cd")
+        self.send(DNS, b"ef")
+        self.assertEqual([payload for payload, _ in self.sent], [b"ab", b"cd"])
+        self.assertDropped(1)
+        self.assertEqual(purse.left, -1)
+        purse.add(2)
+        self.send(DNS, b"gh")
+        self.assertEqual(self.sent[-1][0], b"gh")
+
+    def test_homeward(self) -> None:
+        """
+        So is what comes for it.
+        """
+        association = self.open()
+        association.meter = purse = Purse(5)
+        self.send(DNS, b"ab")
+        for payload in (b"12345", b"6"):
+            self.outside[0].deliver(payload, (DNS, 53))
+        self.assertEqual(self.returned, [(b"12345", f"{DNS}:53")])
+        self.assertDropped(1)
+        self.assertEqual(purse.left, -2)
+
+    def test_goesNowhere(self) -> None:
+        """
+        What is not sent at all costs nothing.
+        """
+        self.policy.addresses[DNS] = Verdict(False, "rule 1")
+        association = self.open()
+        association.meter = purse = Purse(5)
+        self.send(DNS, b"ab")
+        self.assertDropped(1)
+        self.assertEqual(purse.left, 5)
 
 
 class NamesTests(AssociationTestCase):

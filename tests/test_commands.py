@@ -1188,3 +1188,80 @@ class LimitTests(ServedTestCase):
         self.assertEqual(
             self.events.one("refused")["reason"], "limit: 1 sessions by rule 'address'"
         )
+
+
+class MeterTests(ServedTestCase):
+    """
+    Tests for limits of what a session relays.
+    """
+
+    def serveLimited(self, **limits: int) -> SOCKS5Factory:
+        """
+        Make a server with limits.
+        """
+        self.ledger = Ledger(self.reactor, Limits(**limits))
+        return self.serve(ledger=self.ledger)
+
+    def test_relay(self) -> None:
+        """
+        A relay moves no faster than is allowed, both directions together.
+        """
+        caller = self.call(self.serveLimited(bandwidthPerUser=1000))
+        caller.say(GREETING + CONNECT + b"a" * 150)
+        target = self.answer()
+        target.send(b"b" * 150)
+        self.flush()
+        self.assertEqual(len(target.received) + len(caller.received) - len(SELECTED + GRANTED), 200)
+        self.advance(0.125)
+        self.assertEqual(caller.received[len(SELECTED + GRANTED) :], b"b" * 150)
+
+    def test_bind(self) -> None:
+        """
+        So does that of a BIND.
+        """
+        caller = self.call(self.serveLimited(bandwidthPerUser=1000))
+        caller.say(GREETING + BIND + b"a" * 300)
+        peer = RecordingPeer()
+        connection = self.reactor.tcpPorts[0].connect(peer)
+        assert connection is not None
+        self.connections.append(connection)
+        self.flush()
+        self.assertEqual(len(peer.received), 200)
+        caller.abort()
+        self.advance(1)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_association(self) -> None:
+        """
+        An association drops what is too much.
+        """
+        caller = self.call(self.serveLimited(bandwidthPerUser=1000))
+        caller.say(GREETING + ASSOCIATE)
+        for _ in range(5):
+            self.reactor.udpPorts[0].deliver(DATAGRAM + b"x" * 100, SOURCE)
+        self.assertEqual(len(self.reactor.udpPorts[1].sent), 2)
+        caller.abort()
+        self.flush()
+        self.assertEqual(self.events.one("closed")["dropped"], 3)
+
+    def test_changed(self) -> None:
+        """
+        Other limits hold at once, whatever the session does at that moment.
+        """
+        factory = self.serveLimited()
+        callers = [self.call(factory) for _ in range(3)]
+        for caller, request in zip(callers, (CONNECT, CONNECT, ASSOCIATE), strict=True):
+            caller.say(GREETING + request)
+        target = self.answer(0)
+        self.ledger.reconfigure(Limits(bandwidthPerUser=1000), {}, {})
+        other = self.answer(1)
+        callers[0].say(b"a" * 150)
+        callers[1].say(b"b" * 150)
+        self.assertEqual(len(target.received) + len(other.received), 200)
+        self.reactor.udpPorts[0].deliver(DATAGRAM + b"x", SOURCE)
+        self.assertEqual(len(self.reactor.udpPorts), 1)
+        self.ledger.reconfigure(Limits(), {}, {})
+        self.flush()
+        self.assertEqual(len(target.received) + len(other.received), 300)
+        self.reactor.udpPorts[0].deliver(DATAGRAM + b"x", SOURCE)
+        self.assertEqual(len(self.reactor.udpPorts[1].sent), 1)

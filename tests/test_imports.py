@@ -18,7 +18,6 @@ PACKAGE = Path(txsocks5.__file__).resolve().parent
 LAYERS = (
     # What can go wrong, what is logged, and what knows nothing of SOCKS.
     (
-        "bandwidth",
         "deadlines",
         "errors",
         "events",
@@ -32,8 +31,8 @@ LAYERS = (
     ("wire._addresses",),
     ("wire._datagram", "wire._gssapi", "wire._password", "wire._socks"),
     ("wire", "passwordfile", "turnstile"),
-    ("exposure", "index", "junction", "levels"),
-    ("networks", "peers"),
+    ("exposure", "index", "junction", "levels", "tally"),
+    ("bandwidth", "networks", "peers"),
     # The settings, and how they stand in a file.
     ("config._problems",),
     ("config._forms",),
@@ -49,7 +48,7 @@ LAYERS = (
     # Single rooms: none of them knows of a session.
     ("conditions", "encapsulation", "journal", "passwd", "policy", "retired", "roster"),
     ("recvmmsg",),
-    ("accesslog", "datagrams", "kernel", "rules", "tally", "throttle", "wrapped"),
+    ("accesslog", "datagrams", "kernel", "rules", "throttle", "wrapped"),
     ("stream", "tickets"),
     ("auth", "htpasswd", "initiator", "linger", "relay", "socketstream"),
     ("acceptor", "dialer"),

@@ -11,6 +11,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from txsocks5.bandwidth import Meter
 from txsocks5.config import Group, Limits, Rule, User
 from txsocks5.errors import NotAllowed, OverLimit, Overloaded, replyCodeOf
 from txsocks5.interfaces import Identity, Question
@@ -26,6 +27,30 @@ def asking(name: str = "alice", host: str | None = "192.0.2.1") -> Question:
     """
     client = None if host is None else ip_address(host)
     return Question(Identity(name, 2), client, Command.CONNECT, None)
+
+
+def ruleNamed(name: str, **limits: Any) -> Rule:
+    """
+    A rule with limits.
+    """
+    return Rule(name=name, allow=frozenset({Command.CONNECT}), **limits)
+
+
+class Session:
+    """
+    Who does a request.
+
+    @ivar meters: the limits that hold from some moment on.
+    """
+
+    def __init__(self) -> None:
+        self.meters: list[Meter | None] = []
+
+    def metered(self, meter: Meter | None) -> None:
+        """
+        Keep what holds.
+        """
+        self.meters.append(meter)
 
 
 class LedgerTestCase(SynchronousTestCase):
@@ -69,8 +94,31 @@ class LedgerTestCase(SynchronousTestCase):
 
         @return: for what reason, and with which REP.
         """
-        error = self.assertRaises(NotAllowed, ledger.hold, question, rule)
+        error = self.assertRaises(NotAllowed, ledger.hold, question, rule, Session())
         return str(error), replyCodeOf(error)
+
+    def hold(
+        self, ledger: Ledger, name: str = "alice", rule: Rule | None = None
+    ) -> tuple[Holding, Session]:
+        """
+        Begin a session.
+        """
+        session = Session()
+        return ledger.hold(asking(name), rule, session), session
+
+    def allowance(self, holding: Holding) -> int:
+        """
+        How much a session may relay.
+        """
+        assert holding.meter is not None
+        return holding.meter.allowance()
+
+    def spend(self, holding: Holding, octets: int) -> None:
+        """
+        Relay something.
+        """
+        assert holding.meter is not None
+        holding.meter.spent(octets)
 
 
 class EnterTests(LedgerTestCase):
@@ -145,7 +193,7 @@ class HoldTests(LedgerTestCase):
         """
         Begin sessions.
         """
-        return [ledger.hold(question, rule) for question in questions]
+        return [ledger.hold(question, rule, Session()) for question in questions]
 
     def test_unlimited(self) -> None:
         """
@@ -214,8 +262,8 @@ class HoldTests(LedgerTestCase):
         Over the limit of the rule that allowed it: REP C{02}, whoever asks.
         """
         ledger = self.ledger()
-        rule = Rule(name="wiki", allow=frozenset(Command), sessions=1)
-        other = Rule(name="all", allow=frozenset(Command))
+        rule = ruleNamed("wiki", sessions=1)
+        other = ruleNamed("all")
         self.fill(ledger, asking(), rule=rule)
         self.fill(ledger, asking(), asking(), rule=other)
         self.assertEqual(
@@ -228,7 +276,9 @@ class HoldTests(LedgerTestCase):
         """
         ledger = self.ledger(sessions=2)
         held = self.fill(ledger, asking(), asking("bob", "192.0.2.2"))
-        error = self.assertRaises(Overloaded, ledger.hold, asking("carol", "192.0.2.3"), None)
+        error = self.assertRaises(
+            Overloaded, ledger.hold, asking("carol", "192.0.2.3"), None, Session()
+        )
         self.assertEqual((str(error), replyCodeOf(error)), ("limit: 2 sessions of the server", 1))
         held[0].release()
         self.fill(ledger, asking())
@@ -246,10 +296,10 @@ class HoldTests(LedgerTestCase):
         What is refused by one limit does not count for another.
         """
         ledger = self.ledger(sessions=1, sessionsPerUser=9, sessionsPerAddress=9)
-        rule = Rule(name="a", allow=frozenset(Command), sessions=9)
+        rule = ruleNamed("a", sessions=9)
         held = self.fill(ledger, asking(), rule=rule)
         for _ in range(20):
-            self.assertRaises(Overloaded, ledger.hold, asking(), rule)
+            self.assertRaises(Overloaded, ledger.hold, asking(), rule, Session())
         self.assertEqual(len(self.tally), 4)
         held[0].release()
         self.assertEqual(len(self.tally), 0)
@@ -266,6 +316,165 @@ class HoldTests(LedgerTestCase):
             self.fill(ledger, asking())
             self.clock.advance(0.1)
             reason, code = self.refused(ledger, asking())
-            self.assertIn("user 'alice' has expired: 2027-01-01T00:00:00", reason)
+            self.assertIn("user 'alice' expired at 2027-01-01T00:00:00", reason)
             self.assertEqual(code, 2)
             self.fill(ledger, asking("bob"))
+
+
+class MeterTests(LedgerTestCase):
+    """
+    Tests for limits of bandwidth.
+    """
+
+    def test_unlimited(self) -> None:
+        """
+        A session without limits has no meter.
+        """
+        holding, _ = self.hold(self.ledger(sessions=1, sessionsPerUser=1), rule=ruleNamed("a"))
+        self.assertIs(holding.meter, None)
+
+    def test_user(self) -> None:
+        """
+        All sessions of a user share what the user may relay, and no others.
+        """
+        ledger = self.ledger({"bob": User(bandwidth=0)}, bandwidthPerUser=1000)
+        one, other, carol = (self.hold(ledger, name)[0] for name in ("alice", "alice", "carol"))
+        self.spend(one, 150)
+        self.assertEqual([self.allowance(each) for each in (one, other, carol)], [50, 50, 200])
+        self.assertIs(self.hold(ledger, "bob")[0].meter, None)
+
+    def test_rule(self) -> None:
+        """
+        All sessions that a rule has allowed share what it allows, beside what the user may.
+        """
+        ledger = self.ledger({"bob": User(bandwidth=1000)})
+        rule = ruleNamed("wiki", bandwidth=2000)
+        alice, bob = (self.hold(ledger, name, rule)[0] for name in ("alice", "bob"))
+        self.assertEqual([self.allowance(each) for each in (alice, bob)], [400, 200])
+        self.spend(bob, 200)
+        self.assertEqual([self.allowance(each) for each in (alice, bob)], [200, 0])
+
+    def test_released(self) -> None:
+        """
+        A session that is over is not called any more.
+        """
+        ledger = self.ledger(bandwidthPerUser=1000)
+        holding, _ = self.hold(ledger)
+        self.spend(holding, 300)
+        assert holding.meter is not None
+        holding.meter.wait(lambda: self.fail("was called"))
+        holding.release()
+        self.assertIs(holding.meter, None)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_comingBack(self) -> None:
+        """
+        Nobody gets more by ending a session and beginning another.
+        """
+        ledger = self.ledger(bandwidthPerUser=1000)
+        for _ in range(3):
+            holding, _ = self.hold(ledger)
+            self.spend(holding, self.allowance(holding))
+            holding.release()
+        holding, _ = self.hold(ledger)
+        self.assertEqual(self.allowance(holding), 0)
+
+    def test_forgotten(self) -> None:
+        """
+        What makes no difference any more is forgotten, when others leave.
+        """
+        ledger = self.ledger(bandwidthPerUser=1000)
+        rule = ruleNamed("a", bandwidth=1000)
+        held = [self.hold(ledger, f"user {n}", rule)[0] for n in range(100)]
+        for holding in held:
+            self.spend(holding, 1)
+            holding.release()
+        self.assertGreater(len(self.tally), 50)
+        self.clock.advance(1)
+        for _ in range(40):
+            self.hold(ledger, "late")[0].release()
+        self.assertEqual(len(self.tally), 0)
+
+    def test_stillUsed(self) -> None:
+        """
+        What others use is not forgotten.
+        """
+        ledger = self.ledger(bandwidthPerUser=1000)
+        one, other = self.hold(ledger)[0], self.hold(ledger)[0]
+        one.release()
+        self.clock.advance(1)
+        self.hold(ledger, "bob")[0].release()
+        self.spend(other, 150)
+        self.assertEqual(self.allowance(self.hold(ledger)[0]), 50)
+
+
+class ReconfigureTests(LedgerTestCase):
+    """
+    Tests for L{Ledger.reconfigure}.
+    """
+
+    def test_bandwidth(self) -> None:
+        """
+        Another limit holds for running sessions at once, and what they have spent counts.
+        """
+        ledger = self.ledger(bandwidthPerUser=1000)
+        holding, session = self.hold(ledger)
+        self.spend(holding, 200)
+        called: list[None] = []
+        assert holding.meter is not None
+        holding.meter.wait(lambda: called.append(None))
+        ledger.reconfigure(Limits(bandwidthPerUser=2000), {}, {})
+        self.assertEqual((session.meters, called), ([holding.meter], [None]))
+        self.assertEqual(self.allowance(holding), 0)
+        self.clock.advance(0.125)
+        self.assertEqual(self.allowance(holding), 250)
+
+    def test_limitedAndFreed(self) -> None:
+        """
+        A session that had no limit can get one, and lose it.
+        """
+        ledger = self.ledger()
+        holding, session = self.hold(ledger, rule=ruleNamed("a"))
+        ledger.reconfigure(Limits(), {}, {}, [ruleNamed("a", bandwidth=1000), ruleNamed("b")])
+        self.assertEqual(self.allowance(holding), 200)
+        ledger.reconfigure(Limits(), {}, {}, [ruleNamed("b", bandwidth=1000)])
+        self.assertIs(holding.meter, None)
+        self.assertEqual([meter is None for meter in session.meters], [False, True])
+
+    def test_groups(self) -> None:
+        """
+        Users and groups are those that are given.
+        """
+        ledger = self.ledger()
+        holding, _ = self.hold(ledger)
+        group = Group(members=frozenset({"alice"}), bandwidth=1000)
+        ledger.reconfigure(Limits(), {}, {"staff": group})
+        self.assertEqual(self.allowance(holding), 200)
+        ledger.reconfigure(Limits(), {"alice": User(bandwidth=3000)}, {"staff": group})
+        self.assertEqual(self.allowance(holding), 600)
+
+    def test_sessions(self) -> None:
+        """
+        Sessions that are more than is allowed now go on, but count; also those that began when
+        there was no limit.
+        """
+        ledger = self.ledger()
+        held = [self.hold(ledger)[0] for _ in range(3)]
+        ledger.reconfigure(Limits(sessions=2, sessionsPerUser=9), {}, {})
+        ledger.reconfigure(Limits(sessions=2, sessionsPerUser=9), {}, {})
+        for holding in held[:2]:
+            self.assertRaises(Overloaded, ledger.hold, asking(), None, Session())
+            holding.release()
+        self.hold(ledger)[0].release()
+        held[2].release()
+        self.assertEqual(len(self.tally), 0)
+
+    def test_released(self) -> None:
+        """
+        A session that is over hears nothing more.
+        """
+        ledger = self.ledger()
+        holding, session = self.hold(ledger)
+        holding.release()
+        ledger.reconfigure(Limits(bandwidthPerUser=1000), {}, {})
+        self.assertEqual(session.meters, [])

@@ -4,7 +4,6 @@ Tests for L{txsocks5.relay}.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -27,6 +26,7 @@ from txsocks5.sweep import Sweep
 from txsocks5.testing import MemoryConnection, RecordedTraffic, RecordingPeer, flushAll
 from txsocks5.wire import Address, Command
 
+from .meters import Purse
 from .wire.values import reproducible
 
 PEER = Address(IPv4Address("192.0.2.7"), 80)
@@ -71,47 +71,6 @@ class Side(Protocol):
         Pass on that the connection is gone.
         """
         self.relay.clientLost(reason)
-
-
-class Purse:
-    """
-    A meter that allows what a test puts into it.
-
-    @ivar left: how many octets may pass.
-
-    @ivar waiting: what is to be called when there are more.
-    """
-
-    def __init__(self, left: int = 0) -> None:
-        self.left = left
-        self.waiting: list[Callable[[], None]] = []
-
-    def allowance(self) -> int:
-        """
-        What is left.
-        """
-        return max(self.left, 0)
-
-    def spent(self, octets: int) -> None:
-        """
-        Have less.
-        """
-        self.left -= octets
-
-    def wait(self, resume: Callable[[], None]) -> None:
-        """
-        Keep whoever waits.
-        """
-        self.waiting.append(resume)
-
-    def add(self, octets: int) -> None:
-        """
-        Have more, and call whoever waits.
-        """
-        self.left += octets
-        waiting, self.waiting = self.waiting, []
-        for resume in waiting:
-            resume()
 
 
 class Pair:

@@ -10,6 +10,7 @@ from twisted.internet.error import CannotListenError
 from twisted.python.failure import Failure
 
 from . import local
+from .bandwidth import Meter, Policer
 from .config import Network, Timeouts, ofFamily
 from .datagrams import DatagramPort, DatagramSocket, Sockets
 from .destinations import Destination, Destinations
@@ -107,6 +108,8 @@ class Association:
     @ivar toClient: octets of payload passed to it.
 
     @ivar dropped: datagrams that were neither.
+
+    @ivar meter: how much may be relayed; L{None} for all.  What is more is dropped.
     """
 
     def __init__(
@@ -124,6 +127,8 @@ class Association:
         """
         self.fromClient = 0
         self.toClient = 0
+        self.meter: Meter | None = None
+        self._policer = Policer()
         self._dropped = 0
         self._server = server
         self._clientHost = client.host
@@ -276,6 +281,12 @@ class Association:
         Send payloads to their destination, to its first address that the system can reach.  All
         that leaves for the world passes here, and is counted here.
         """
+        if self.meter is not None and destination.targets:
+            count = self._policer.admit(self.meter, [*map(len, payloads)])
+            self._drop(len(payloads) - count)
+            payloads = payloads[:count]
+            if not count:
+                return
         for target in destination.targets:
             version = target.host.version
             socket = self._sockets.get(version) or self._socket(version)
@@ -365,6 +376,12 @@ class Association:
         """
         if self._over:
             return
+        if self.meter is not None:
+            count = self._policer.admit(self.meter, [len(payload) for _, payload in passages])
+            self._drop(len(passages) - count)
+            datagrams, passages = datagrams[:count], passages[:count]
+            if not count:
+                return
         assert self._client is not None
         lost = self._inside.send(datagrams, self._client)
         if lost:

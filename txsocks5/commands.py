@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from . import events, local
 from .associate import Association, Associations
+from .bandwidth import Meter
 from .bind import Binder, Listener
 from .config import Timeouts
 from .dialer import ConnectedSocket
@@ -45,7 +46,11 @@ _NOWHERE = Address(IPv4Address(0), 0)
 class Carrier(TypingProtocol):
     """
     What a session has been opened for: a relay, or an association.
+
+    @ivar meter: how much it may relay; L{None} for all.  It can be set at any time.
     """
+
+    meter: Meter | None
 
     def clientReceived(self, data: bytes) -> None:
         """
@@ -290,6 +295,7 @@ class Performance:
             self._observe(),
         )
         self.carrier = self._association = association
+        association.meter = self._meter
         return lambda: self._established(association.bound, association.bound, verdict.reason)
 
     def _hold(self, verdict: Verdict) -> None:
@@ -299,7 +305,21 @@ class Performance:
         @raise NotAllowed: see L{Ledger.hold}, for this and the other errors.
         """
         self._record.verdict = verdict
-        self._holding = self._means.ledger.hold(self._question, verdict.rule)
+        self._holding = self._means.ledger.hold(self._question, verdict.rule, self)
+
+    @property
+    def _meter(self) -> Meter | None:
+        """
+        How much may be relayed.
+        """
+        return None if self._holding is None else self._holding.meter
+
+    def metered(self, meter: Meter | None) -> None:
+        """
+        See L{Holder.metered <txsocks5.ledger.Holder.metered>}.
+        """
+        if self.carrier is not None:
+            self.carrier.meter = meter
 
     def _turnedAway(self, peer: object, reason: str) -> None:
         """
@@ -352,6 +372,7 @@ class Performance:
                 self._peer,
                 self._session.relayed,
                 self._observe(),
+                self._meter,
             )
             self._target = None
         assert self.carrier is not None
@@ -374,6 +395,7 @@ class Performance:
                 self._target.stream.abort()
         if self._holding is not None:
             self._holding.release()
+            self._holding = None
         # These belong to us as long as the session has not come to the point of using them.
         if self._listener is not None:
             self._listener.close()

@@ -134,9 +134,12 @@ class _Side:
 
     def take(self, data: bytes) -> None:
         """
-        Octets have been read from this side before the relay began.
+        Octets have been read from this side before the relay began.  They are passed on whatever
+        the meter says, but it is told.
         """
         self.octets += len(data)
+        if self._relay.meter is not None:
+            self._relay.meter.spent(len(data))
         self.give(data)
 
     def give(self, data: bytes) -> None:

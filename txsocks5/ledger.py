@@ -4,22 +4,32 @@ Who has taken how much of what is limited.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from time import time
+from typing import Protocol as TypingProtocol
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from . import events
+from .bandwidth import Bucket, Meter, Meters, Share
 from .config import Group, Limits, Rule, User
 from .errors import NotAllowed, OverLimit, Overloaded
 from .interfaces import Question
-from .roster import Roster
+from .roster import Entitlement, Roster
 from .tally import LocalTally, Tally, originOf
 from .wire import IPAddress
 
-__all__ = ["Holding", "Ledger"]
+__all__ = ["Holder", "Holding", "Ledger"]
+
+_SERVER = b"s"
+
+_LOOKED_AT = 4
+"""
+Unused buckets that are looked at when a session ends.
+"""
 
 _REPORTS = 10
 """
@@ -27,35 +37,52 @@ Seconds between two reports that connections were turned away.
 """
 
 
+class Holder(TypingProtocol):
+    """
+    Whoever does a session's request.
+    """
+
+    def metered(self, meter: Meter | None) -> None:
+        """
+        Other limits hold for what the session relays.
+
+        @param meter: see L{Holding.meter}.
+        """
+
+
 class Holding:
     """
     What one session has taken.  It belongs to whoever does the session's request.
+
+    @ivar name: the user's name.
+
+    @ivar client: where the client connects from; L{None} for a UNIX socket.
+
+    @ivar rule: what has allowed the request, if that was a rule.
+
+    @ivar holder: who has it.
+
+    @ivar keys: what it is counted by.
+
+    @ivar meter: how much it may relay; L{None} for no limit.
     """
 
-    __slots__ = ("_keys", "_tally")
+    __slots__ = ("_ledger", "client", "holder", "keys", "meter", "name", "rule")
 
-    def __init__(self, tally: Tally) -> None:
-        self._tally = tally
-        self._keys: list[bytes] = []
-
-    def take(self, key: bytes, limit: int) -> bool:
-        """
-        Count this session among those of a key.
-
-        @return: whether there were less than C{limit}.
-        """
-        if not self._tally.take(key, limit):
-            return False
-        self._keys.append(key)
-        return True
+    def __init__(self, ledger: Ledger, question: Question, rule: Rule | None, holder: Holder):
+        self._ledger = ledger
+        self.name = question.identity.name
+        self.client = question.client
+        self.rule = rule
+        self.holder = holder
+        self.keys: set[bytes] = set()
+        self.meter: Meters | None = None
 
     def release(self) -> None:
         """
         The session is over; nothing happens if it has been before.
         """
-        keys, self._keys = self._keys, []
-        for key in keys:
-            self._tally.give(key)
+        self._ledger.release(self)
 
 
 class Ledger:
@@ -91,6 +118,11 @@ class Ledger:
         self._roster = Roster(self._limits, users or {}, groups or {})
         self._tally: Tally = LocalTally() if tally is None else tally
         self._now = now
+        self._holdings: set[Holding] = set()
+        self._buckets: dict[bytes, Bucket] = {}
+        # Those that nobody uses: they are kept until they are full, so that nobody gets more by
+        # coming again and again.
+        self._unused: OrderedDict[bytes, None] = OrderedDict()
         # Connections that were turned away and have not been reported, and when the next report
         # is due.
         self._unreported = 0
@@ -136,11 +168,13 @@ class Ledger:
             self._unreported = 0
             self._reportDue = now + _REPORTS
 
-    def hold(self, question: Question, rule: Rule | None) -> Holding:
+    def hold(self, question: Question, rule: Rule | None, holder: Holder) -> Holding:
         """
         Policy has allowed a request: count its session.
 
         @param rule: what has allowed it, if that was a rule.
+
+        @param holder: hears when something changes.
 
         @return: what is to be released when the session is over.
 
@@ -150,40 +184,142 @@ class Ledger:
 
         @raise Overloaded: the server has.
         """
-        name = question.identity.name
-        entitled = self._roster.entitlement(name)
+        holding = Holding(self, question, rule, holder)
+        entitled = self._roster.entitlement(holding.name)
         if entitled.expires is not None and _timestamp(entitled.expires) <= self._now():
-            raise NotAllowed(f"user {name!r} has expired: {entitled.expires.isoformat()}")
-        holding = Holding(self._tally)
+            raise NotAllowed(f"{_called(holding.name)} expired at {entitled.expires.isoformat()}")
         try:
-            self._count(holding, question.client, name, entitled.sessions, rule)
+            for key, limit, whose in self._counted(holding, entitled):
+                if not self._tally.take(key, limit):
+                    kind = Overloaded if key == _SERVER else OverLimit
+                    raise kind(f"limit: {limit} sessions {whose}")
+                holding.keys.add(key)
         except Exception:
-            holding.release()
+            self._giveBack(holding)
             raise
+        self._holdings.add(holding)
+        holding.meter = self._metersOf(holding, entitled)
         return holding
 
-    def _count(
-        self, holding: Holding, client: IPAddress | None, name: str, own: int, rule: Rule | None
+    def release(self, holding: Holding) -> None:
+        """
+        A session is over; nothing happens if it has been before.
+        """
+        self._holdings.discard(holding)
+        self._giveBack(holding)
+        meter, holding.meter = holding.meter, None
+        if meter is not None:
+            meter.leave()
+            self._tidy(holding)
+
+    def _giveBack(self, holding: Holding) -> None:
+        """
+        Count a session no more.
+        """
+        keys, holding.keys = holding.keys, set()
+        for key in keys:
+            self._tally.give(key)
+
+    def _counted(self, holding: Holding, entitled: Entitlement) -> Iterable[tuple[bytes, int, str]]:
+        """
+        By what a session is counted: wherever there is a limit.
+
+        @return: each key, the limit, and how to say whose it is.
+        """
+        limits, rule = self._limits, holding.rule
+        if limits.sessionsPerAddress and holding.client is not None:
+            key = b"a" + originOf(holding.client)
+            yield key, limits.sessionsPerAddress, f"of {holding.client}"
+        if entitled.sessions:
+            yield _keyOf(b"u", holding.name), entitled.sessions, f"of {_called(holding.name)}"
+        if rule is not None and rule.sessions:
+            yield _keyOf(b"r", rule.name), rule.sessions, f"by rule {rule.name!r}"
+        if limits.sessions:
+            yield _SERVER, limits.sessions, "of the server"
+
+    def _metersOf(self, holding: Holding, entitled: Entitlement) -> Meters | None:
+        """
+        What measures what a session relays, if anything.
+        """
+        parts = [self._share(key, rate) for key, rate in self._rates(holding, entitled)]
+        return Meters(parts) if parts else None
+
+    def _rates(self, holding: Holding, entitled: Entitlement) -> Iterable[tuple[bytes, int]]:
+        """
+        The limits of bandwidth of a session, by the keys of their buckets.
+        """
+        if entitled.bandwidth:
+            yield _keyOf(b"U", holding.name), entitled.bandwidth
+        if holding.rule is not None and holding.rule.bandwidth:
+            yield _keyOf(b"R", holding.rule.name), holding.rule.bandwidth
+
+    def _share(self, key: bytes, rate: int) -> Share:
+        """
+        A part in the bucket of a key.
+        """
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = Bucket(self._clock, self._tally, key, rate)
+        elif bucket.rate != rate:
+            bucket.setRate(rate)
+        return bucket.share()
+
+    def _tidy(self, holding: Holding) -> None:
+        """
+        Forget buckets that make no difference any more: look at those of a session that has left
+        them, and at some that were left before.
+        """
+        for key in (_keyOf(b"U", holding.name), holding.rule and _keyOf(b"R", holding.rule.name)):
+            if key in self._buckets:
+                self._unused[key] = None
+        for _ in range(min(len(self._unused), _LOOKED_AT)):
+            key, _ = self._unused.popitem(last=False)
+            bucket = self._buckets[key]
+            if not bucket.isUsed:
+                if bucket.forget():
+                    del self._buckets[key]
+                else:
+                    self._unused[key] = None
+
+    def reconfigure(
+        self,
+        limits: Limits,
+        users: Mapping[str, User],
+        groups: Mapping[str, Group],
+        rules: Iterable[Rule] = (),
     ) -> None:
         """
-        Count a session wherever there is a limit.
+        Let other limits hold from now on.  Sessions that are more than is allowed now go on, but
+        they count; how much may be relayed holds for all at once.
 
-        @param own: how many sessions the user may have.
+        @param limits: see L{__init__}, for this and the next two.
 
-        @raise OverLimit: see L{hold}, for this and the other errors.
+        @param rules: those of the policy from now on.  A session belongs to the rule of the same
+            name as before, if there is one.
         """
-        limits = self._limits
-        each = limits.sessionsPerAddress
-        if each and client is not None and not holding.take(b"a" + originOf(client), each):
-            raise OverLimit(f"limit: {each} sessions of {client}")
-        if own and not holding.take(b"u" + name.encode("utf-8", "surrogatepass"), own):
-            raise OverLimit(f"limit: {own} sessions of {_called(name)}")
-        if rule is not None and rule.sessions:
-            key = b"r" + rule.name.encode("utf-8", "surrogatepass")
-            if not holding.take(key, rule.sessions):
-                raise OverLimit(f"limit: {rule.sessions} sessions by rule {rule.name!r}")
-        if limits.sessions and not holding.take(b"s", limits.sessions):
-            raise Overloaded(f"limit: {limits.sessions} sessions of the server")
+        self._limits = limits
+        self._roster = Roster(limits, users, groups)
+        named = {rule.name: rule for rule in rules}
+        for holding in list(self._holdings):
+            entitled = self._roster.entitlement(holding.name)
+            before = holding.meter
+            if holding.rule is not None:
+                holding.rule = named.get(holding.rule.name)
+            for key, _, _ in self._counted(holding, entitled):
+                if key not in holding.keys:
+                    self._tally.take(key, 0)
+                    holding.keys.add(key)
+            holding.meter = self._metersOf(holding, entitled)
+            holding.holder.metered(holding.meter)
+            if before is not None:
+                before.replaced()
+
+
+def _keyOf(kind: bytes, name: str) -> bytes:
+    """
+    The key of what belongs to a user or a rule.
+    """
+    return kind + name.encode("utf-8", "surrogatepass")
 
 
 def _called(name: str) -> str:

@@ -91,15 +91,16 @@ class Flow:
             return b""
         assert self.meter is not None
         allowed = self.meter.allowance()
-        if allowed < len(data):
-            self._held = data[allowed:]
-            data = data[:allowed]
-            self._pause()
-            self._waiting = True
-            self.meter.wait(self._allowed)
-        if data:
+        if allowed >= len(data):
             self.meter.spent(len(data))
-        return data
+            return data
+        self._held = data[allowed:]
+        if allowed:
+            self.meter.spent(allowed)
+        self._pause()
+        self._waiting = True
+        self.meter.wait(self._allowed)
+        return data[:allowed]
 
     def _allowed(self) -> None:
         """
