@@ -50,7 +50,7 @@ LAYERS = (
     ("recvmmsg",),
     ("accesslog", "datagrams", "kernel", "rules", "throttle", "wrapped"),
     ("stream", "tickets"),
-    ("auth", "htpasswd", "initiator", "linger", "relay", "socketstream"),
+    ("auth", "htpasswd", "initiator", "linger", "pam", "relay", "socketstream", "userlist"),
     ("acceptor", "dialer"),
     ("outgoing",),
     ("joiner",),

@@ -268,6 +268,13 @@ keytabReadable = Event(
     {"keytab": "its path"},
 )
 
+pamFailed = Event(
+    "pamFailed",
+    LogLevel.critical,
+    "PAM cannot tell about a user (service {service}): {reason}",
+    {"service": "the service whose configuration it used", "reason": "what it says itself"},
+)
+
 broken = Event(
     "broken",
     LogLevel.critical,
@@ -299,6 +306,7 @@ EVENTS = (
     passwordsDoubtful,
     passwordsKept,
     keytabReadable,
+    pamFailed,
     broken,
 )
 """

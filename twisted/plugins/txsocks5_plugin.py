@@ -65,3 +65,15 @@ changed.
 This needs pip install 'txsocks5[htpasswd]'.
 """,
 )
+
+pam = CheckerMaker(
+    "pam",
+    "txsocks5.pam",
+    "The PAM service, a file in /etc/pam.d; 'txsocks5' if none is given.",
+    """
+The users of the system, and whoever else its PAM knows.  PAM is asked about the password and the
+account each time anew.
+
+This needs pip install 'txsocks5[pam]'.
+""",
+)
