@@ -4,6 +4,7 @@ C{twistd socks5}.
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -252,6 +253,15 @@ class CannotStart(SystemExit, Exception):
     """
 
 
+def _collectSeldom() -> None:
+    """
+    Sessions leave nothing to the garbage collector, and looking for it takes a tenth of a short
+    session's time: leave out what is there from the start, and look more seldom.
+    """
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
 class _CommandLineService(SOCKS5Service):
     """
     A service that ends the program if it cannot listen, or write its log.
@@ -283,6 +293,7 @@ class _CommandLineService(SOCKS5Service):
                 self._accessLog.start()
                 _alsoUpon(signal.SIGUSR1, self._accessLog.rotate)
             super().startService()
+        _collectSeldom()
 
     def stopService(self) -> Deferred[None]:
         """
