@@ -55,7 +55,7 @@ class ConnectedSocket(BareConnection):
         host, port = socket.getsockname()[:2]
         self.bound = Address(local.hostOf(host), port)
         self.peer = peer
-        if self.bound == peer:
+        if port == peer.port and self.bound == peer:
             raise ConnectionRefusedError(errno.ECONNREFUSED, "nobody listens there")
 
     def adopt(self, junction: Junction, reactor: IReactorTime) -> TargetProtocol:
