@@ -18,7 +18,7 @@ from . import isolation
 from .disciplines import DISCIPLINES, Discipline
 from .load import Load, LoadError, build
 from .loads import Settings
-from .peers import ABSENT, ROOT, Peer, Txsocks5, everyPeer
+from .peers import ABSENT, ROOT, Txsocks5, everyPeer
 from .report import asRST, asText
 from .results import Entrant, Results, Sample
 from .rounds import Run, addressOf, nameOf
@@ -31,7 +31,8 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measure txsocks5 beside other SOCKS5 servers: in turn, in the same run, each "
-        "on the same core.  Only ratios within one run mean anything.",
+        "on the same core.  Only ratios within one run mean anything.  [!] marks figures of trials "
+        "in which something has failed, which is then told.",
     )
     add = made.add_argument
     names = ", ".join(discipline.name for discipline in DISCIPLINES)
@@ -87,7 +88,7 @@ def _chosen(names: str | None, known: Sequence[str]) -> list[str]:
     return chosen
 
 
-def txsocks5s(options: argparse.Namespace) -> list[Peer]:
+def txsocks5s(options: argparse.Namespace) -> list[Txsocks5]:
     """
     The checkouts of txsocks5 to measure.
     """
@@ -151,41 +152,45 @@ def coresOf(available: set[int]) -> tuple[frozenset[int], frozenset[int]]:
     return frozenset({server}), frozenset(available - {server} or {server})
 
 
-def measure(options: argparse.Namespace, disciplines: Sequence[Discipline]) -> Results:
+def measure(
+    options: argparse.Namespace, disciplines: Sequence[Discipline], folder: Path
+) -> Results:
     """
-    Do it all.
+    Do it all.  An interruption ends it early, and what has been measured until then is told.
+
+    @param folder: for files that are needed as long as this runs.
     """
     python = (options.peers or ROOT / ".venv-peers").absolute() / "bin" / "python"
-    every = txsocks5s(options) + everyPeer(python)
-    byName = {peer.name: peer for peer in every}
+    byName = {peer.name: peer for peer in [*txsocks5s(options), *everyPeer(python)]}
     chosen = [byName[name] for name in _chosen(options.servers, list(byName))]
-    if options.profile:
-        options.profile.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="txsocks5-benchmark-") as folder:
-        hosts = "".join(f"{addressOf(i)} {nameOf(i)}\n" for i in range(len(chosen)))
-        about = circumstances(options, isolation.prepare(hosts, Path(folder)))
-        entrants = [
-            Entrant(peer.name, peer.kind, (missing and "") or peer.version(), missing or "")
-            for peer in chosen
-            for missing in [peer.missing()]
-        ]
-        if options.servers is None:
-            entrants += [Entrant(name, "", "", reason) for name, reason in ABSENT.items()]
-        present = [peer for peer in chosen if not peer.missing()]
-        servers, generator = coresOf(os.sched_getaffinity(0))
-        load = Load(build(ROOT / "build" / "benchmarks"), generator)
-        settings = Settings(options.seconds, options.sessions)
-        run = Run(
-            load, Path(folder), servers, options.rounds, settings, _tell, options.system_calls
-        )
-        samples: list[Sample] = []
+    hosts = "".join(f"{addressOf(i)} {nameOf(i)}\n" for i in range(len(chosen)))
+    about = circumstances(options, isolation.prepare(hosts, folder))
+    reasons = {peer.name: peer.missing() for peer in chosen}
+    entrants = [
+        Entrant(peer.name, peer.kind, "" if reason else peer.version(), reason or "")
+        for peer in chosen
+        for reason in [reasons[peer.name]]
+    ]
+    if options.servers is None:
+        entrants += [Entrant(name, "", "", reason) for name, reason in ABSENT.items()]
+    present = [peer for peer in chosen if not reasons[peer.name]]
+    servers, generator = coresOf(os.sched_getaffinity(0))
+    run = Run(
+        load=Load(build(ROOT / "build" / "benchmarks"), generator),
+        folder=folder,
+        cores=servers,
+        rounds=options.rounds,
+        settings=Settings(options.seconds, options.sessions),
+        tell=lambda line: print(line, file=sys.stderr, flush=True),
+        counting=options.system_calls,
+    )
+    samples: list[Sample] = []
+    try:
         for discipline in disciplines:
-            samples += run.discipline(discipline, present)
+            samples.extend(run.discipline(discipline, present))
+    except KeyboardInterrupt:
+        about["Interrupted"] = "not everything was measured"
     return Results(about, tuple(entrants), tuple(samples))
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -200,13 +205,14 @@ def main(arguments: Sequence[str]) -> int:
     else:
         if not options.shared_network:
             isolation.enter(arguments)
+        if options.profile:
+            options.profile.mkdir(parents=True, exist_ok=True)
         try:
-            results = measure(options, disciplines)
+            with tempfile.TemporaryDirectory(prefix="txsocks5-benchmark-") as folder:
+                results = measure(options, disciplines, Path(folder))
         except LoadError as error:
             print(error, file=sys.stderr)
             return 1
-        except KeyboardInterrupt:
-            return 130
     if options.json is not None:
         options.json.write_text(results.dump())
     if options.rst is not None:

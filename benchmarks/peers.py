@@ -12,7 +12,9 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
+from pwd import getpwuid
 
 from attrs import field, frozen
 
@@ -169,8 +171,8 @@ class Txsocks5(Peer):
         """
         command = [str(_twistd()), "-n", "--pidfile="]
         if self.profile is not None:
-            name = f"{self.name}-{place.port}.profile"
-            command += ["--profiler=cprofile", "--savestats", f"--profile={self.profile / name}"]
+            file = _unused(self.profile, self.name, ".profile")
+            command += ["--profiler=cprofile", "--savestats", f"--profile={file}"]
         command += ["socks5", "--listen", f"tcp:{place.port}:interface=127.0.0.1"]
         if place.password:
             command += ["--auth", f"memory:{USER}:{PASSWORD}"]
@@ -253,8 +255,8 @@ internal: 127.0.0.1 port = {place.port}
 external: 127.0.0.1
 clientmethod: none
 socksmethod: none
-user.privileged: root
-user.unprivileged: nobody
+user.privileged: {privileged}
+user.unprivileged: {unprivileged}
 client pass {{
     from: 127.0.0.0/8 to: 0.0.0.0/0
 }}
@@ -275,7 +277,12 @@ class Dante(Packaged):
         See L{Peer.command}.
         """
         file = place.folder / "danted.conf"
-        file.write_text(_DANTE.format(place=place))
+        privileged = getpwuid(os.geteuid()).pw_name
+        # It may not become somebody who is not known in a namespace.
+        unprivileged = "nobody" if _becomesAnybody() else privileged
+        file.write_text(
+            _DANTE.format(place=place, privileged=privileged, unprivileged=unprivileged)
+        )
         return [_program(self.program) or "", "-f", str(file), "-p", str(place.folder / "pid")]
 
 
@@ -323,7 +330,7 @@ class GoSocks5(Packaged):
         """
         See L{Peer.command}.
 
-        @raise subprocess.CalledProcessError: it cannot be built.
+        @raise subprocess.SubprocessError: it cannot be built.
         """
         program = self.build / "gosocks5"
         source = Path(__file__).with_name("gosocks5.go")
@@ -469,6 +476,22 @@ def everyPeer(python: Path) -> list[Peer]:
 
 def _twistd() -> Path:
     return Path(sysconfig.get_path("scripts")) / "twistd"
+
+
+def _unused(folder: Path, stem: str, suffix: str) -> Path:
+    """
+    The path of a file that is not there yet.
+    """
+    names = (folder / f"{stem}-{number}{suffix}" for number in count(1))
+    return next(path for path in names if not path.exists())
+
+
+def _becomesAnybody() -> bool:
+    """
+    Whether this is a root who may become any user of the system.
+    """
+    first = Path("/proc/self/uid_map").read_text().split()
+    return os.geteuid() == 0 and first[2] == str((1 << 32) - 1)
 
 
 def _program(name: str) -> str | None:

@@ -25,6 +25,9 @@ _SECONDS_TO_START = 30.0
 _SECONDS_TO_STOP = 5.0
 _PR_SET_PDEATHSIG = 1
 
+#: What is told of a server that does not start.
+_LAST_LINES, _LAST_CHARACTERS = 2, 300
+
 
 class ServerError(Exception):
     """
@@ -85,7 +88,10 @@ def started(peer: Peer, place: Place, cores: frozenset[int] = frozenset()) -> It
     @raise ServerError: it does not start.
     """
     place.folder.mkdir(parents=True, exist_ok=True)
-    command = peer.command(place)
+    try:
+        command = peer.command(place)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ServerError(str(error)) from error
     if not command:
         yield Server(peer, place, None)
         return
@@ -127,18 +133,18 @@ def _awaitPort(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     end = time.monotonic() + _SECONDS_TO_START
     while time.monotonic() < end:
         if process.poll() is not None:
-            raise ServerError(f"ended with {process.returncode}: {_lastLine(log)}")
+            raise ServerError(f"ended with {process.returncode}: {_lastWords(log)}")
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
             return
         except OSError:
             time.sleep(0.05)
-    raise ServerError(f"does not listen: {_lastLine(log)}")
+    raise ServerError(f"does not listen: {_lastWords(log)}")
 
 
-def _lastLine(log: Path) -> str:
+def _lastWords(log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it has said nothing"
+    return " / ".join(lines[-_LAST_LINES:])[-_LAST_CHARACTERS:] or "it has said nothing"
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
@@ -19,11 +20,25 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from benchmarks import processes
+from benchmarks import isolation, processes
+from benchmarks.__main__ import circumstances, coresOf, main, parser, txsocks5s
 from benchmarks.disciplines import CONNECT, DISCIPLINES, Discipline, Figure, Trial
 from benchmarks.load import Load, LoadError, Outcome, Target, Value, build, parseOutcome
 from benchmarks.loads import Fill, Flow, Hold, Measure, Relative, Settings, Stall
-from benchmarks.peers import Peer, Place
+from benchmarks.peers import (
+    PASSWORD,
+    ROOT,
+    USER,
+    Direct,
+    GoSocks5,
+    HAProxy,
+    Packaged,
+    Peer,
+    Place,
+    PythonPeer,
+    Txsocks5,
+    everyPeer,
+)
 from benchmarks.report import asRST, asText
 from benchmarks.results import Entrant, Results, Sample, rotated
 from benchmarks.rounds import Run, placeFor, unusedPort
@@ -125,7 +140,7 @@ class LoadTests(TestCase):
         made = factory or SOCKS5Factory(
             reactor, authenticators=[Anonymous()], policy=DefaultPolicy(local=True)
         )
-        port: IListeningPort = reactor.listenTCP(0, made, interface="127.0.0.1")  # type: ignore[attr-defined]
+        port: IListeningPort = reactor.listenTCP(0, made, 256, "127.0.0.1")  # type: ignore[attr-defined]
         self.addCleanup(made.stopSessions)
         self.addCleanup(port.stopListening)
         number: int = port.getHost().port
@@ -420,6 +435,211 @@ class ServerTests(SynchronousTestCase):
         self.assertGreaterEqual(processes.tcpMemory(), 0)
 
 
+class PeerTests(SynchronousTestCase):
+    """
+    Tests for the configuration of the servers.
+    """
+
+    def setUp(self) -> None:
+        """
+        Prepare a place, and a folder in which the Go server has been built already.
+        """
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+        (self.folder / "gosocks5").touch()
+        self.target = Target("127.1.0.1", 2345, "target.test")
+
+    def told(self, peer: Peer, password: bool) -> str:
+        """
+        What a server is told, on its command line and in files.
+        """
+        folder = self.folder / f"{peer.name}-{password}"
+        folder.mkdir()
+        command = peer.command(Place(folder, 5432, self.target, password, 512))
+        return " ".join(command + [path.read_text() for path in folder.iterdir()])
+
+    def peers(self) -> list[Peer]:
+        """
+        Each kind of server.
+        """
+        every = everyPeer(Path("/nowhere/bin/python"))
+        return [
+            Txsocks5("txsocks5", "", passwords=True),
+            *(
+                evolve(peer, build=self.folder) if isinstance(peer, GoSocks5) else peer
+                for peer in every
+            ),
+        ]
+
+    def test_port(self) -> None:
+        """
+        Each server listens where its clients will look for it, or is none.
+        """
+        for peer in self.peers():
+            told = self.told(peer, False)
+            if isinstance(peer, Direct):
+                self.assertEqual(told, "")
+            else:
+                self.assertIn("5432", told, peer.name)
+                self.assertIn("127.0.0.1", told, peer.name)
+                self.assertNotIn(PASSWORD, told, peer.name)
+
+    def test_password(self) -> None:
+        """
+        Those that can ask for a password do, for that which clients say.
+        """
+        asking = [peer for peer in self.peers() if peer.passwords]
+        self.assertGreater(len(asking), 3)
+        for peer in asking:
+            told = self.told(peer, True)
+            self.assertIn(USER, told, peer.name)
+            self.assertIn(PASSWORD, told, peer.name)
+
+    def test_target(self) -> None:
+        """
+        Who forwards without SOCKS knows the target, and stays within its descriptors.
+        """
+        (haproxy,) = [peer for peer in self.peers() if isinstance(peer, HAProxy)]
+        told = self.told(haproxy, False)
+        self.assertIn("127.1.0.1:2345", told)
+        self.assertIn("maxconn 160\n", told)
+
+    def test_missing(self) -> None:
+        """
+        What is not installed says what would bring it.
+        """
+        for peer in self.peers():
+            if isinstance(peer, PythonPeer):
+                self.assertIn(peer.packages[0], str(peer.missing()))
+            elif isinstance(peer, Packaged):
+                gone = evolve(peer, program="no-such-program")
+                self.assertIn(peer.package, str(gone.missing()))
+            elif isinstance(peer, Direct):
+                self.assertIsNone(peer.missing())
+            else:
+                gone = evolve(peer, checkout=self.folder)
+                self.assertIn("no checkout", str(gone.missing()))
+
+    def test_profile(self) -> None:
+        """
+        Each server that is profiled leaves a file of its own.
+        """
+        peer = Txsocks5("txsocks5", "", profile=self.folder)
+        self.assertIn("txsocks5-1.profile", self.told(peer, False))
+        (self.folder / "txsocks5-1.profile").touch()
+        self.assertIn("txsocks5-2.profile", self.told(peer, True))
+
+
+class IsolationTests(SynchronousTestCase):
+    """
+    Tests for what is done where there are no namespaces.
+    """
+
+    def test_cannotEnter(self) -> None:
+        """
+        Without C{unshare}, or where that may not be done, this goes on where it is.
+        """
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        self.patch(os, "environ", {"PATH": str(folder)})
+        isolation.enter([])
+        (folder / "unshare").write_text("#!/bin/sh\nexit 1\n")
+        (folder / "unshare").chmod(0o755)
+        isolation.enter([])
+
+    def test_notInside(self) -> None:
+        """
+        Nothing of the machine's own network is changed, and the report says so.
+        """
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        self.assertEqual(isolation.prepare("", folder), ["not in a network namespace of its own"])
+        self.assertEqual(list(folder.iterdir()), [])
+
+
+class ProgramTests(SynchronousTestCase):
+    """
+    Tests for the command line.
+    """
+
+    def setUp(self) -> None:
+        """
+        Catch what is printed.
+        """
+        self.printed = StringIO()
+        self.patch(sys, "stdout", self.printed)
+
+    def test_read(self) -> None:
+        """
+        Figures that were kept can be printed again, and written for the documentation.
+        """
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        kept, table, again = folder / "kept", folder / "table", folder / "again"
+        kept.write_text(RESULTS.dump())
+        self.assertEqual(main(["--read", str(kept), "--rst", str(table), "--json", str(again)]), 0)
+        self.assertIn("400 (2.00) [!]", self.printed.getvalue())
+        self.assertEqual(table.read_text(), asRST(RESULTS, DISCIPLINES))
+        self.assertEqual(again.read_text(), kept.read_text())
+
+    def test_only(self) -> None:
+        """
+        Some disciplines can be chosen; one that is not there is an error.
+        """
+        kept = Path(self.mktemp())
+        kept.write_text(RESULTS.dump())
+        main(["--read", str(kept), "--only", "bulk"])
+        self.assertNotIn("Sessions", self.printed.getvalue())
+        error = self.assertRaises(SystemExit, main, ["--only", "swimming"])
+        self.assertIn("swimming", str(error))
+
+    def test_checkouts(self) -> None:
+        """
+        Several checkouts, and several ways to start one, can run side by side.
+        """
+        arguments = ["--checkout", "old=/a", "--checkout", "/b/new"]
+        arguments += ["--variant", "log=--log x", "--txsocks5-args=--open"]
+        options = parser().parse_args(arguments)
+        found = [
+            (peer.name, str(peer.checkout), list(peer.arguments)) for peer in txsocks5s(options)
+        ]
+        self.assertEqual(
+            found,
+            [
+                ("txsocks5", str(ROOT), ["--open"]),
+                ("old", "/a", ["--open"]),
+                ("txsocks5@new", "/b/new", ["--open"]),
+                ("log", str(ROOT), ["--open", "--log", "x"]),
+            ],
+        )
+        without = txsocks5s(parser().parse_args(["--without-own", "--checkout", "old=/a"]))
+        self.assertEqual([peer.name for peer in without], ["old"])
+
+    def test_variantWithoutName(self) -> None:
+        """
+        A way to start needs a name.
+        """
+        options = parser().parse_args(["--variant", "nameless"])
+        self.assertIn("nameless", str(self.assertRaises(SystemExit, txsocks5s, options)))
+
+    def test_circumstances(self) -> None:
+        """
+        The report says when and how it was made, and what disturbs it.
+        """
+        options = parser().parse_args(["--rounds", "3", "--profile", "folder"])
+        about = circumstances(options, ["no cubic"])
+        self.assertIn("3 interleaved rounds", about["Method"])
+        self.assertEqual(about["Could not be done"], "no cubic")
+        self.assertIn("Profiled", about)
+
+    def test_cores(self) -> None:
+        """
+        The servers have a core for themselves, if there is more than one.
+        """
+        self.assertEqual(coresOf({0, 1, 2}), ({2}, {0, 1}))
+        self.assertEqual(coresOf({0}), ({0}, {0}))
+
+
 def samples(server: str, *rates: float) -> list[Sample]:
     """
     One sample for each round.
@@ -430,6 +650,22 @@ def samples(server: str, *rates: float) -> list[Sample]:
     ]
 
 
+#: A run of three servers, one of which was missing and one of which failed once.
+RESULTS = Results(
+    {"Date": "2001-02-03"},
+    (
+        Entrant("alpha", "Python", "1"),
+        Entrant("beta", "C", "2"),
+        Entrant("gamma", "Go", "", "not installed"),
+    ),
+    (
+        *samples("alpha", 100, 200, 400),
+        *samples("beta", 300, 400, 400),
+        Sample("connect", "64 at a time", "beta", 4, {}, {"closed": 3}),
+    ),
+)
+
+
 class ResultsTests(SynchronousTestCase):
     """
     Tests for the sums, and for the tables.
@@ -437,34 +673,19 @@ class ResultsTests(SynchronousTestCase):
 
     where: ClassVar = ("connect", "64 at a time")
 
-    def results(self) -> Results:
-        """
-        A run of three servers, one of which was missing and one of which failed once.
-        """
-        broken = Sample(*self.where, "beta", 4, {}, {"closed": 3})
-        return Results(
-            {"Date": "2001-02-03"},
-            (
-                Entrant("alpha", "Python", "1"),
-                Entrant("beta", "C", "2"),
-                Entrant("gamma", "Go", "", "not installed"),
-            ),
-            (*samples("alpha", 100, 200, 400), *samples("beta", 300, 400, 400), broken),
-        )
-
     def test_median(self) -> None:
         """
         A figure is the median of the rounds.
         """
-        self.assertEqual(self.results().median(*self.where, "alpha", "rate"), 200)
-        self.assertIsNone(self.results().median(*self.where, "gamma", "rate"))
+        self.assertEqual(RESULTS.median(*self.where, "alpha", "rate"), 200)
+        self.assertIsNone(RESULTS.median(*self.where, "gamma", "rate"))
 
     def test_ratio(self) -> None:
         """
         A ratio is the median of the ratios within each round.
         """
-        self.assertEqual(self.results().ratio(*self.where, "beta", "rate"), 2)
-        self.assertIsNone(self.results().ratio(*self.where, "gamma", "rate"))
+        self.assertEqual(RESULTS.ratio(*self.where, "beta", "rate"), 2)
+        self.assertIsNone(RESULTS.ratio(*self.where, "gamma", "rate"))
 
     def test_ratioToNothing(self) -> None:
         """
@@ -477,14 +698,13 @@ class ResultsTests(SynchronousTestCase):
         """
         What is written can be read again.
         """
-        results = self.results()
-        self.assertEqual(Results.load(results.dump()), results)
+        self.assertEqual(Results.load(RESULTS.dump()), RESULTS)
 
     def test_text(self) -> None:
         """
         The report names every server, what is missing, and what has failed.
         """
-        report = asText(self.results(), [CONNECT])
+        report = asText(RESULTS, [CONNECT])
         for expected in (
             "Date: 2001-02-03",
             "gamma: MISSING: not installed",
@@ -500,7 +720,7 @@ class ResultsTests(SynchronousTestCase):
         """
         The documentation gets the same.
         """
-        report = asRST(self.results(), [CONNECT])
+        report = asRST(RESULTS, [CONNECT])
         for expected in (
             ":Date: 2001-02-03",
             "     - missing: not installed",
