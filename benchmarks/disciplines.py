@@ -45,6 +45,7 @@ class Figure:
         """
         A value in words.
         """
+        value = round(value, self.digits) + 0.0  # so that nothing is less than nothing
         return ("yes" if value else "no") if self.truth else f"{value:,.{self.digits}f}"
 
 
@@ -114,14 +115,16 @@ def _hasDatagrams(peer: Peer) -> bool:
     return peer.datagrams
 
 
-def _flow(rate: str, cost: str, digits: int = 0) -> tuple[Figure, ...]:
+def _flow(
+    rate: str, each: str = "each", cost: str = "CPU µs each", digits: int = 0
+) -> tuple[Figure, ...]:
     """
     The figures of a load that runs for a while.
     """
     return (
         Figure("rate", rate, digits),
         Figure("cost", cost, digits or 1),
-        Figure("calls", "system calls", 1, optional=True),
+        Figure("calls", f"system calls {each}", 0 if digits else 1, optional=True),
     )
 
 
@@ -136,7 +139,7 @@ CONNECT = Discipline(
     "Sessions",
     "Connect, 64 octets there and back, close.",
     (
-        Trial("64 at a time", _NUMBER, _flow("sessions/s", "CPU µs each")),
+        Trial("64 at a time", _NUMBER, _flow("sessions/s")),
         Trial(
             "one at a time",
             Flow("sessions", "sessions", options={"count": 1}),
@@ -151,7 +154,7 @@ def _bulk(count: int, up: bool) -> Trial:
     return Trial(
         f"{count} {'up' if up else 'down'}",
         Flow("bulk", "octets", per=1, unit=GIB, options=options),
-        _flow("GiB/s", "CPU s/GiB", 2),
+        _flow("GiB/s", "per GiB", "CPU s per GiB", 2),
     )
 
 
@@ -166,7 +169,7 @@ MESSAGES = Discipline(
     "messages",
     "Small messages",
     "64 connections, each with one message of 64 octets on its way there or back.",
-    (Trial("64 octets", _MESSAGES, _flow("round trips/s", "CPU µs each")),),
+    (Trial("64 octets", _MESSAGES, _flow("round trips/s")),),
 )
 
 
@@ -174,7 +177,7 @@ def _datagrams(name: str, **options: Value) -> Trial:
     return Trial(
         name,
         Flow("datagrams", "datagrams", options=options),
-        (*_flow("there and back/s", "CPU µs each"), Figure("lost", "lost", compared=False)),
+        (*_flow("there and back/s"), Figure("lost", "lost", compared=False)),
         suits=_hasDatagrams,
     )
 

@@ -14,24 +14,20 @@ _NOTHING = "\N{EN DASH}"
 Table = list[list[str]]
 
 
-def tableOf(results: Results, discipline: Discipline, trials: Sequence[Trial]) -> Table:
+def tableOf(results: Results, discipline: Discipline, trial: Trial) -> Table:
     """
-    A table of some trials: a row for each server.
+    The table of a trial: a row for each server.
     """
-    columns = [
-        (trial, figure)
-        for trial in trials
+    figures = [
+        figure
         for figure in trial.figures
         if not figure.optional or results.has(discipline.name, trial.name, figure.key)
     ]
-    if len(trials) == 1:
-        table = [[trials[0].name, *(figure.title for _, figure in columns)]]
-    else:
-        table = [["server", *(f"{trial.name}: {figure.title}" for trial, figure in columns)]]
+    table = [[trial.name, *(figure.title for figure in figures)]]
     for entrant in results.entrants:
         cells = [
             "missing" if entrant.missing else _cell(results, discipline, trial, entrant, figure)
-            for trial, figure in columns
+            for figure in figures
         ]
         table.append([entrant.name, *cells])
     return table
@@ -46,7 +42,9 @@ def _cell(
     if value is None:
         return mark.strip() or _NOTHING
     ratio = results.ratio(*where, figure.key) if figure.compared else None
-    relative = "" if entrant == results.entrants[0] or ratio is None else f" ({ratio:.2f})"
+    relative = (
+        "" if entrant == results.entrants[0] or ratio is None else f" ({round(ratio, 2) + 0.0:.2f})"
+    )
     return f"{figure.told(value)}{relative}{mark}"
 
 
@@ -72,10 +70,10 @@ def _textLines(results: Results, disciplines: Iterable[Discipline]) -> Iterator[
         yield f"{entrant.name}: {_told(entrant.kind, entrant.version, entrant.missing)}"
     for discipline in disciplines:
         yield ""
-        yield f"{discipline.title}.  {discipline.text}"
+        yield f"{discipline.title}.  {discipline.text.replace('``', '')}"
         for trial in discipline.trials:
             yield ""
-            yield from _aligned(tableOf(results, discipline, [trial]))
+            yield from _aligned(tableOf(results, discipline, trial))
         for note in notesOf(results, discipline):
             yield f"  [!] {note}"
 
@@ -121,8 +119,9 @@ def _rstLines(results: Results, disciplines: Iterable[Discipline]) -> Iterator[s
         yield "~" * len(discipline.title)
         yield ""
         yield discipline.text
-        yield ""
-        yield from _listTable(tableOf(results, discipline, discipline.trials))
+        for trial in discipline.trials:
+            yield ""
+            yield from _listTable(tableOf(results, discipline, trial))
         notes = notesOf(results, discipline)
         if notes:
             yield ""
