@@ -111,8 +111,8 @@ class Relative:
     @ivar guarded: the second one goes to the server that asks for user and password.
     """
 
-    plain: Flow
-    other: Flow
+    plain: Measure
+    other: Measure
     guarded: bool = False
 
     def __call__(self, server: Server, load: Load, settings: Settings) -> Outcome:

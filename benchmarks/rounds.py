@@ -20,8 +20,8 @@ from .processes import systemCalls
 from .results import Sample, rotated
 from .servers import Server, ServerError, started
 
-#: Before it counts, a server does the same for so long.
-_WARM_UP = 0.2
+#: Before it counts, a server does the same for so many seconds, beside so many sessions.
+_WARM_UP = Settings(0.2, 64)
 
 #: What a failure of the whole trial is called.
 _FAILED = "not measured: {}"
@@ -76,7 +76,7 @@ class Run:
                     yield _failed(trial, peer, 0, error)
                     continue
                 servers.append(server)
-                self._measured(trial, server, 0, evolve(self.settings, seconds=_WARM_UP))
+                self._measured(trial, server, 0, _WARM_UP)
             for number in range(1, (1 if trial.once else self.rounds) + 1):
                 for server in rotated(servers, number):
                     yield self._measured(trial, server, number, self.settings)

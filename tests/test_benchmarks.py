@@ -152,7 +152,7 @@ class LoadTests(TestCase):
         """
         given: dict[str, Value] = {"seconds": 0.05, "count": 4, **options}
         target = Target("127.0.0.1", unusedPort(), "localhost")
-        return deferToThread(load().run, discipline, ("127.0.0.1", port), target, **given)
+        return deferToThread(load(30).run, discipline, ("127.0.0.1", port), target, **given)
 
     @inlineCallbacks
     def works(self, counted: str, discipline: str, **options: Value) -> Deferred[None]:
@@ -234,17 +234,26 @@ class LoadTests(TestCase):
         A load takes time of the processor, for each thing done.
         """
         values = yield self.measured(DISCIPLINES[0].trials[0].measure, self.server())
-        self.assertGreater(values["cost"], 0)
+        self.assertGreaterEqual(values["cost"], 0)
         self.assertEqual(values["done"], values["sessions"])
 
     @inlineCallbacks
-    def test_relative(self) -> Deferred[None]:
+    def test_flowByName(self) -> Deferred[None]:
         """
-        A load is told relative to another.
+        Clients can ask by the name of the target.
         """
         named = Flow("sessions", "sessions", named=True, options={"count": 2})
-        values = yield self.measured(Relative(named, named), self.server())
-        self.assertGreater(values["share"], 0)
+        values = yield self.measured(named, self.server())
+        self.assertGreater(values["sessions"], 0)
+
+    @inlineCallbacks
+    def test_flowBesideOthers(self) -> Deferred[None]:
+        """
+        There can be idle sessions beside.
+        """
+        crowded = Flow("exchanges", "exchanges", crowded=True, options={"count": 2})
+        values = yield self.measured(crowded, self.server())
+        self.assertEqual((values["idle"], values["alive"]), (20, 20))
 
     @inlineCallbacks
     def test_hold(self) -> Deferred[None]:
@@ -338,6 +347,62 @@ class LoadTests(TestCase):
         """
         failure = yield self.assertFailure(self.put("nonsense", 1), LoadError)
         self.assertEqual(str(failure), "there is no discipline nonsense")
+
+
+class RelativeTests(SynchronousTestCase):
+    """
+    Tests for L{Relative}.
+    """
+
+    def compare(self, first: Outcome, second: Outcome, guarded: bool = False) -> Outcome:
+        """
+        Compare two loads with these outcomes.
+        """
+        place = Place(Path(), 1, Target("127.0.0.1", 2, "localhost"))
+        other = Server(Script("guarded", ""), place, 2)
+        server = Server(Script("open", ""), place, 1, guarded=other)
+        self.servers: list[Server] = []
+
+        def measure(outcome: Outcome) -> Measure:
+            def give(server: Server, load: Load, settings: Settings) -> Outcome:
+                self.servers.append(server)
+                return outcome
+
+            return give
+
+        relative = Relative(measure(first), measure(second), guarded)
+        return relative(server, Load(Path()), SETTINGS)
+
+    def test_share(self) -> None:
+        """
+        What is told is the second load, and how much that is of the first.
+        """
+        outcome = self.compare(Outcome({"rate": 200, "a": 1}, {}), Outcome({"rate": 50}, {}))
+        self.assertEqual(outcome, Outcome({"rate": 50, "share": 25}, {}))
+
+    def test_nothing(self) -> None:
+        """
+        Of nothing there is no part.
+        """
+        outcome = self.compare(Outcome({"rate": 0}, {}), Outcome({"rate": 50}, {}))
+        self.assertEqual(outcome.values, {"rate": 50})
+
+    def test_failures(self) -> None:
+        """
+        The failures of both are told.
+        """
+        outcome = self.compare(Outcome({}, {"closed": 1}), Outcome({}, {"closed": 2, "x": 3}))
+        self.assertEqual(outcome, Outcome({}, {"closed": 3, "x": 3}))
+
+    def test_guarded(self) -> None:
+        """
+        The second load may be for the server that asks for passwords.
+        """
+        nothing = Outcome({}, {})
+        self.compare(nothing, nothing)
+        self.assertEqual([server.peer.name for server in self.servers], ["open", "open"])
+        self.compare(nothing, nothing, guarded=True)
+        self.assertEqual([server.peer.name for server in self.servers], ["open", "guarded"])
 
 
 @frozen

@@ -10,8 +10,8 @@
 
 enum { HEADER = 10, LARGEST = 2000, ROOM = 65536, IN_FLIGHT = 1024, AT_ONCE = 64 };
 
-/* A datagram that has not come back after so long is lost. */
-static const double LOST_AFTER = 0.25;
+/* A datagram that has not come back after this part of all patience is lost. */
+static const double LOST_AFTER = 0.05;
 
 static struct slot {
     uint64_t number;
@@ -202,9 +202,9 @@ static bool finished(void)
     int64_t time = now();
     bool any = false;
     if (time >= nextLook) {
-        nextLook = time + nanoseconds(LOST_AFTER / 5);
+        nextLook = time + nanoseconds(LOST_AFTER * options.patience / 5);
         for (int i = 0; i < options.count; i++)
-            if (slots[i].sent && slots[i].sent + nanoseconds(LOST_AFTER) < time) {
+            if (slots[i].sent && slots[i].sent + nanoseconds(LOST_AFTER * options.patience) < time) {
                 slots[i].sent = 0;
                 lost++;
             }
