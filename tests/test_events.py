@@ -161,7 +161,7 @@ class ListTests(SynchronousTestCase):
             },
         )
         warnings = {event.name for event in EVENTS if event.level is LogLevel.warn}
-        self.assertEqual(warnings, {"passwordsDoubtful", "keytabReadable"})
+        self.assertEqual(warnings, {"dubious", "passwordsDoubtful", "keytabReadable"})
         others = {event.level for event in EVENTS if event.name not in critical | warnings}
         self.assertEqual(others, {LogLevel.info})
 

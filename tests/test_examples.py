@@ -36,7 +36,9 @@ from txsocks5 import (
     Question,
     SOCKS5Factory,
 )
+from txsocks5.assembly import assemble
 from txsocks5.auth import UsernamePassword
+from txsocks5.config import readText
 from txsocks5.outgoing import SystemResolver
 from txsocks5.testing import MemoryReactor, ScriptedAuthenticator, ScriptedResolver
 from txsocks5.wire import Address, Command, Method, ProtectionLevel, parseHost
@@ -394,6 +396,36 @@ class PageTests(SynchronousTestCase):
         for name in files:
             lines = (EXAMPLES / name).read_text("utf-8").splitlines()
             self.assertEqual((lines[0], lines[2], lines[3]), ('"""', '"""', ""), name)
+
+
+class ConfigurationTests(SynchronousTestCase):
+    """
+    Tests for C{txsocks5.toml}.
+    """
+
+    def test_rules(self) -> None:
+        """
+        Its users reach what its comment says.
+        """
+        text = (EXAMPLES / "txsocks5.toml").read_text("utf-8")
+        path = Path(self.mktemp()).absolute()
+        path.write_text("alice:!\nbob:!\n")
+        path.chmod(0o600)
+        made = assemble(MemoryReactor(), readText(text.replace("/etc/txsocks5/users", str(path))))
+        self.assertFalse(made.local)
+
+        def allowed(user: str, name: str, address: str, port: int) -> bool:
+            destination = Address(parseHost(name.encode()), port)
+            question = Question(Identity(user, 2), None, Command.CONNECT, destination)
+            if not made.policy.judgeRequest(question).allowed:
+                return False
+            return made.policy.judgeAddress(question, ip_address(address)).allowed
+
+        self.assertTrue(allowed("alice", "10.20.0.1", "10.20.0.1", 443))
+        self.assertTrue(allowed("bob", "example.com", "8.8.8.8", 80))
+        self.assertFalse(allowed("alice", "10.20.0.1", "10.20.0.1", 80))
+        self.assertFalse(allowed("alice", "example.com", "8.8.8.8", 22))
+        self.assertFalse(allowed("eve", "example.com", "8.8.8.8", 80))
 
 
 class DefaultsTests(ServedTestCase):

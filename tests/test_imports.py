@@ -48,19 +48,19 @@ LAYERS = (
     # Single rooms: none of them knows of a session.
     ("conditions", "encapsulation", "journal", "passwd", "policy", "retired", "roster"),
     ("recvmmsg",),
-    ("accesslog", "datagrams", "doubts", "kernel", "rules", "throttle", "wrapped"),
+    ("accesslog", "datagrams", "kernel", "rules", "throttle", "wrapped"),
     ("stream", "tickets"),
     ("auth", "htpasswd", "initiator", "linger", "pam", "relay", "socketstream", "userlist"),
-    ("acceptor", "dialer"),
+    ("acceptor", "checkers", "dialer"),
     ("outgoing",),
     ("joiner",),
     ("bind", "destinations", "ledger", "sources"),
-    ("associate",),
+    ("assembly", "associate"),
     # The order of things, and who carries it out.
     ("session",),
     ("commands", "handshake"),
     ("server",),
-    ("service",),
+    ("options", "service"),
     # The public names, the fakes for those who use them, and the command line.
     ("__init__",),
     ("commandline", "tap", "testing._transport"),

@@ -44,12 +44,13 @@ from .interfaces import (
 from .shared import Shared
 from .throttle import Exhausted, Throttle
 from .turnstile import Turnstile
-from .wire import Credentials, IPAddress, Method, PasswordStatus
+from .wire import NO_ACCEPTABLE_METHOD, Credentials, IPAddress, Method, PasswordStatus
 
 __all__ = [
     "Anonymous",
     "PasswordAuthenticator",
     "UsernamePassword",
+    "byMethod",
     "gssapiAuthenticator",
     "installedAuthenticators",
     "withOctets",
@@ -127,6 +128,24 @@ def withOctets(checker: ICredentialsChecker) -> ICredentialsChecker:
     for username, password in checker.users.items():
         mended.addUser(_octets(username), _octets(password))
     return mended
+
+
+def byMethod(authenticators: Iterable[IAuthenticator]) -> dict[int, IAuthenticator]:
+    """
+    The authenticators by method number, in their order.
+
+    @raise ValueError: two of them have the same method, or one has none that a client could select.
+    """
+    found: dict[int, IAuthenticator] = {}
+    for authenticator in authenticators:
+        number = authenticator.method
+        if not 0 <= number < NO_ACCEPTABLE_METHOD:
+            raise ValueError(f"{type(authenticator).__qualname__}: there is no method {number}")
+        if number in found:
+            first, second = type(found[number]).__qualname__, type(authenticator).__qualname__
+            raise ValueError(f"{first} and {second} have the same method, {number:#04x}")
+        found[number] = authenticator
+    return found
 
 
 def installedAuthenticators() -> Iterable[IAuthenticator]:

@@ -248,7 +248,7 @@ class Performance:
         self._hold(admitted.verdict)
         port = self._request.destination.port
         reached = self._means.outgoing.reach(admitted, port, began)
-        if not isinstance(reached, ConnectedSocket):
+        if isinstance(reached, Deferred):
             joining: Deferred[None] = reached.addCallback(self._joined, admitted.verdict.reason)
             return joining
         self._joined(reached, admitted.verdict.reason)

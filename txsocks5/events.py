@@ -97,6 +97,13 @@ offering = Event(
     {"methods": "the number of each authentication method, and what provides it"},
 )
 
+dubious = Event(
+    "dubious",
+    LogLevel.warn,
+    "SOCKS5 configuration: {doubt}",
+    {"doubt": "what may not be meant; the server starts all the same"},
+)
+
 ready = Event(
     "ready",
     LogLevel.info,
@@ -286,6 +293,7 @@ EVENTS = (
     listening,
     notListening,
     offering,
+    dubious,
     ready,
     crowded,
     exhausted,

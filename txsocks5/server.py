@@ -23,7 +23,7 @@ from zope.interface import implementer
 from . import events, local
 from .acceptor import Acceptor
 from .associate import Associations
-from .auth import Anonymous
+from .auth import Anonymous, byMethod
 from .bind import Binder
 from .commands import Carrier, Client, Means, Performance
 from .config import Network, Timeouts
@@ -52,8 +52,7 @@ from .linger import Linger
 from .outgoing import Outgoing, SystemResolver, TCPDialer
 from .policy import DefaultPolicy, SelfProtectingPolicy
 from .session import SessionMachine
-from .socketstream import SocketStream
-from .stream import endedWell, streamOf
+from .stream import streamOf
 from .sweep import Sweep
 from .wire import (
     NO_ACCEPTABLE_METHOD,
@@ -94,7 +93,6 @@ class SOCKS5Protocol(Protocol):
         self._carrier: Carrier | None = None
         self._linger: Linger | None = None
         self._begun = False
-        self._timed = False
         # What counts this connection among those that have not said yet what they want; and
         # whether it was turned away for it.
         self._entry = b""
@@ -111,7 +109,7 @@ class SOCKS5Protocol(Protocol):
         factory = self.factory
         factory.sessions.add(self)
         self._stream = streamOf(self.transport)
-        self._handshake: Handshake | None = Handshake(
+        self._handshake = Handshake(
             self._session,
             self._stream,
             factory.network,
@@ -120,11 +118,7 @@ class SOCKS5Protocol(Protocol):
             self._open,
         )
         self._take = self._handshake.received
-        self._timed = True
         factory.deadlines.set(self._session.expired)
-        if isinstance(self._stream, SocketStream):
-            self._begin()
-            return
         if isinstance(self.transport, ProtocolWrapper):
             passHalfClose(self.transport, self)
         if knowsClient(self.transport):
@@ -137,12 +131,7 @@ class SOCKS5Protocol(Protocol):
         """
         assert self.transport is not None
         self._begun = True
-        stream = self._stream
-        if isinstance(stream, SocketStream):
-            client = stream.peer()
-        else:
-            client = local.addressOf(self.transport.getPeer())
-        self.record.client = client
+        client = self.record.client = local.addressOf(self.transport.getPeer())
         try:
             self._entry = self.factory.means.ledger.enter(self._host())
         except OverLimit as error:
@@ -196,10 +185,7 @@ class SOCKS5Protocol(Protocol):
             except ProtocolError as error:
                 self._session.distrusted(error)
                 return
-        if self._handshake is not None:
-            self._handshake.finished()
-        else:
-            self._session.clientFinished()
+        self._handshake.finished()
 
     def writeConnectionLost(self) -> None:
         """
@@ -215,7 +201,7 @@ class SOCKS5Protocol(Protocol):
             self._begin()
         if self._carrier is not None:
             self._carrier.clientLost(reason)
-        self._session.lost("closed" if endedWell(reason) else reason.getErrorMessage())
+        self._session.lost(reason.getErrorMessage())
 
     # What the session decides
 
@@ -249,7 +235,6 @@ class SOCKS5Protocol(Protocol):
             self._emit(events.broken, log_failure=Failure())
             self._session.malformed(ProtocolError("the method's conversation did not begin"))
         else:
-            assert self._handshake is not None
             self._handshake.converse(conversation)
 
     def refuseMethods(self) -> None:
@@ -268,14 +253,13 @@ class SOCKS5Protocol(Protocol):
         self.record.user, self.record.method = identity.name, identity.method
         self.factory.journal.authenticated(self.record)
         self._protection = self._stream.protection = accepted.protection
-        assert self._handshake is not None
         self._handshake.awaitRequest()
 
     def perform(self, request: Request) -> Deferred[None] | None:
         """
         Do what is asked for.
         """
-        self._stopDeadline()
+        self.factory.deadlines.lift(self._session.expired)
         self._leave()
         client = Client(self._identity, self._host(), self._stream)
         self._performance = Performance(
@@ -330,10 +314,7 @@ class SOCKS5Protocol(Protocol):
         self._stream.resumeReading()
         self._carrier = self._performance.relay()
         self._take = self._carrier.clientReceived
-        assert self._handshake is not None
         ahead = self._handshake.takeAhead()
-        # What only the handshake needs is not kept while relaying, which may be for days.
-        self._handshake = None
         if ahead:
             self._take(ahead)
 
@@ -358,10 +339,8 @@ class SOCKS5Protocol(Protocol):
         Nothing that the client sends from now on means anything.
         """
         self.record.ended = self.record.ended or reason
-        self._stopDeadline()
-        if self._handshake is not None:
-            self._handshake.stop()
-            self._handshake = None
+        self.factory.deadlines.lift(self._session.expired)
+        self._handshake.stop()
         self._take = _ignore
 
     def abort(self, reason: str) -> None:
@@ -394,7 +373,7 @@ class SOCKS5Protocol(Protocol):
         self.factory.forget(self)
         # These refer back to us: without them the memory of ten thousand sessions that end at
         # once is free at once, and not when the garbage collector comes by.
-        del self._session, self._take
+        del self._session, self._handshake, self._take
         self._performance = self._carrier = self._linger = None
 
     def stop(self) -> None:
@@ -414,21 +393,12 @@ class SOCKS5Protocol(Protocol):
             self._emit(events.broken, log_failure=Failure())
             self._stream.abort()
 
-    def _stopDeadline(self) -> None:
-        """
-        The handshake is over.
-        """
-        if self._timed:
-            self._timed = False
-            self.factory.deadlines.lift(self._session.expired)
-
     def _leave(self) -> None:
         """
         This connection is none of those any more that have not said what they want.
         """
-        if self._entry:
-            entry, self._entry = self._entry, b""
-            self.factory.means.ledger.leave(entry)
+        entry, self._entry = self._entry, b""
+        self.factory.means.ledger.leave(entry)
 
     def _emit(self, event: events.Event, **fields: object) -> None:
         """
@@ -507,7 +477,7 @@ class SOCKS5Factory(Factory):
         self.numbers = count(1)
         self.journal: IJournal = journal or EventJournal()
         self.deadlines = Deadlines(reactor, timeouts.handshake)
-        self.authenticators = _byMethod(authenticators)
+        self.authenticators = byMethod(authenticators)
         self.policy: IPolicy = SelfProtectingPolicy(policy or DefaultPolicy(), self.listeners)
         sweep = Sweep(reactor)
         outgoing = Outgoing(
@@ -561,8 +531,6 @@ class SOCKS5Factory(Factory):
         """
         Somebody listens for us.
         """
-        self.means.sweep.stay()
-        self.deadlines.stay()
         if self._junction is not None:
             self._junction.stay()
 
@@ -570,8 +538,6 @@ class SOCKS5Factory(Factory):
         """
         Nobody listens for us any more.
         """
-        self.means.sweep.leave()
-        self.deadlines.leave()
         if self._junction is not None:
             self._junction.leave()
             self.means.joiner.pipes.clear()
@@ -604,21 +570,3 @@ class SOCKS5Factory(Factory):
         for session in list(self.sessions):
             session.stop()
         return idle
-
-
-def _byMethod(authenticators: Iterable[IAuthenticator]) -> dict[int, IAuthenticator]:
-    """
-    The authenticators by method number, in their order.
-
-    @raise ValueError: see L{SOCKS5Factory}.
-    """
-    found: dict[int, IAuthenticator] = {}
-    for authenticator in authenticators:
-        number = authenticator.method
-        if not 0 <= number < NO_ACCEPTABLE_METHOD:
-            raise ValueError(f"{type(authenticator).__qualname__}: there is no method {number}")
-        if number in found:
-            first, second = type(found[number]).__qualname__, type(authenticator).__qualname__
-            raise ValueError(f"{first} and {second} have the same method, {number:#04x}")
-        found[number] = authenticator
-    return found

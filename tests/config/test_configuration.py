@@ -24,6 +24,7 @@ from txsocks5.config import (
     Rule,
     Timeouts,
     User,
+    contradictions,
 )
 from txsocks5.config._configuration import quotasWithoutDatabase, unknownGroups
 from txsocks5.config._forms import BadValue
@@ -183,6 +184,21 @@ class UnknownGroupsTests(SynchronousTestCase):
         rules = (Rule(name="a", allow=CONNECT, users=("@staff",)),)
         [problem] = unknownGroups(Configuration(rules=rules))
         self.assertIn("allowed: a user, as there are no groups", problem.text)
+
+
+class ContradictionTests(SynchronousTestCase):
+    """
+    Settings that do not go together.
+    """
+
+    def test_all(self) -> None:
+        """
+        All of them are found.
+        """
+        rule = Rule(name="a", allow=CONNECT, users=("@staff",), quota=QUOTA)
+        paths = [problem.path for problem in contradictions(Configuration(rules=(rule,)))]
+        self.assertEqual(paths, ["rules[0].users[0]", "rules[0].quota"])
+        self.assertEqual(list(contradictions(Configuration())), [])
 
 
 class QuotaTests(SynchronousTestCase):

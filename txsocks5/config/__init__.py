@@ -2,11 +2,12 @@
 The settings of a server, each with its unit and default, and how they stand in a file.
 """
 
-from ._configuration import GSSAPI, SECTIONS, Auth, Configuration
+from ._configuration import GSSAPI, SECTIONS, Auth, Configuration, contradictions, quotasOf
 from ._file import readConfiguration, readText
+from ._forms import BadValue
 from ._network import PREFERENCES, Failures, Network, Timeouts, ofFamily
 from ._patterns import ANY, readNetwork, readPattern
-from ._problems import ConfigurationError, Problem
+from ._problems import ConfigurationError, Problem, bareOrQuoted
 from ._rules import Group, Limits, Rule, User
 from ._sizes import NO_QUOTA, Quota, writeQuota, writeRate
 from ._values import COMMANDS, IPNetwork, NamedSet, NamePattern, Pattern, readNameServer
@@ -19,6 +20,7 @@ __all__ = [
     "PREFERENCES",
     "SECTIONS",
     "Auth",
+    "BadValue",
     "Configuration",
     "ConfigurationError",
     "Failures",
@@ -34,7 +36,10 @@ __all__ = [
     "Rule",
     "Timeouts",
     "User",
+    "bareOrQuoted",
+    "contradictions",
     "ofFamily",
+    "quotasOf",
     "readConfiguration",
     "readNameServer",
     "readNetwork",

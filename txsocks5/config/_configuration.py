@@ -29,7 +29,7 @@ from ._forms import (
 from ._network import Failures, Network, Timeouts
 from ._problems import Problem, bareOrQuoted
 from ._rules import Group, Limits, Rule, User
-from ._sizes import writeQuota
+from ._sizes import Quota, writeQuota
 from ._values import Endpoint
 
 __all__ = [
@@ -38,6 +38,8 @@ __all__ = [
     "SECTIONS",
     "Auth",
     "Configuration",
+    "contradictions",
+    "quotasOf",
     "quotasWithoutDatabase",
     "unknownGroups",
 ]
@@ -193,6 +195,14 @@ The tables of a file, and the class of each.
 """
 
 
+def contradictions(configuration: Configuration) -> Iterator[Problem]:
+    """
+    Find what is wrong with settings that are right each on their own.
+    """
+    yield from unknownGroups(configuration)
+    yield from quotasWithoutDatabase(configuration)
+
+
 def unknownGroups(configuration: Configuration) -> Iterator[Problem]:
     """
     Find the groups in rules that do not exist.
@@ -208,12 +218,10 @@ def unknownGroups(configuration: Configuration) -> Iterator[Problem]:
                 )
 
 
-def quotasWithoutDatabase(configuration: Configuration) -> Iterator[Problem]:
+def quotasOf(configuration: Configuration) -> Iterator[tuple[str, Quota]]:
     """
-    Find the quotas, if there is no database in which they could survive a restart.
+    Find all quotas that limit something, each with the key's full path.
     """
-    if configuration.limits.database:
-        return
     quotas = {"limits.quota_per_user": configuration.limits.quotaPerUser}
     for name, user in configuration.users.items():
         quotas[f"users.{bareOrQuoted(name)}.quota"] = user.quota
@@ -223,6 +231,15 @@ def quotasWithoutDatabase(configuration: Configuration) -> Iterator[Problem]:
         quotas[f"rules[{index}].quota"] = rule.quota
     for path, quota in quotas.items():
         if quota is not None and quota.octets:
+            yield path, quota
+
+
+def quotasWithoutDatabase(configuration: Configuration) -> Iterator[Problem]:
+    """
+    Find the quotas, if there is no database in which they could survive a restart.
+    """
+    if not configuration.limits.database:
+        for path, quota in quotasOf(configuration):
             yield Problem(
                 path,
                 f"found {described(writeQuota(quota))}, and no limits.database; allowed: a quota "

@@ -56,12 +56,18 @@ class BadValue(ValueError):
         self.allowed = allowed
         self.name = name
 
-    def __str__(self) -> str:
+    @property
+    def text(self) -> str:
         """
         What was found, and what is allowed.
         """
-        text = f"found {self.found}; allowed: {self.allowed}"
-        return f"{self.name}: {text}" if self.name else text
+        return f"found {self.found}; allowed: {self.allowed}"
+
+    def __str__(self) -> str:
+        """
+        The name as well, if it is known.
+        """
+        return f"{self.name}: {self.text}" if self.name else self.text
 
 
 def described(value: object) -> str:

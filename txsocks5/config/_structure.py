@@ -155,7 +155,7 @@ def _problems(error: BaseException, path: str) -> Iterator[Problem]:
             where = path if error.cl is Configuration else f"{path}.{bareOrQuoted(key)}"
             yield Problem(where, _unknown(key, error.cl))
     elif isinstance(error, BadValue):
-        yield Problem(path, f"found {error.found}; allowed: {error.allowed}")
+        yield Problem(path, error.text)
     else:
         yield Problem(path, str(error))
 
