@@ -373,6 +373,8 @@ class MetersTests(Limits):
         self.meters.spent(200)
         self.spend("out")
         self.meters.leave()
+        self.meters.wait(lambda: self.fail("was called"))
+        self.assertEqual(self.meters.allowance(), 0)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertFalse(self.narrow.isUsed or self.wide.isUsed)
 

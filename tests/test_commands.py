@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import IPv4Address, ip_address
+from time import time
+from typing import Any
 
 from twisted.internet.address import IPv4Address as IPv4Endpoint
 from twisted.internet.address import IPv6Address as IPv6Endpoint
@@ -20,9 +22,10 @@ from twisted.internet.error import (
 )
 
 from txsocks5 import SOCKS5Factory, local
-from txsocks5.config import Limits, Network, Rule, Timeouts
+from txsocks5.config import Limits, Network, Quota, Rule, Timeouts
 from txsocks5.interfaces import Identity, Verdict
 from txsocks5.ledger import Ledger
+from txsocks5.periods import Period
 from txsocks5.stream import Stream
 from txsocks5.testing import Dial, MemoryUDPPort, PrivateAuthenticator, RecordingPeer
 from txsocks5.wire import Address, Command
@@ -1185,9 +1188,7 @@ class LimitTests(ServedTestCase):
         factory = self.limited()
         self.call(factory).say(GREETING + CONNECT)
         self.call(factory).say(GREETING + CONNECT)
-        self.assertEqual(
-            self.events.one("refused")["reason"], "limit: 1 sessions by rule 'address'"
-        )
+        self.assertEqual(self.events.one("refused")["reason"], "limit: 1 sessions by rule address")
 
 
 class MeterTests(ServedTestCase):
@@ -1195,7 +1196,7 @@ class MeterTests(ServedTestCase):
     Tests for limits of what a session relays.
     """
 
-    def serveLimited(self, **limits: int) -> SOCKS5Factory:
+    def serveLimited(self, **limits: Any) -> SOCKS5Factory:
         """
         Make a server with limits.
         """
@@ -1243,6 +1244,38 @@ class MeterTests(ServedTestCase):
         caller.abort()
         self.flush()
         self.assertEqual(self.events.one("closed")["dropped"], 3)
+
+    def test_quota(self) -> None:
+        """
+        A session whose quota is used up is closed, on both sides, and what is over does not pass;
+        the next request is refused with REP C{02}, and the log says until when.
+        """
+        quota = Quota(1000, "month")
+        factory = self.serveLimited(quotaPerUser=quota)
+        callers = [self.call(factory) for _ in range(2)]
+        for caller, request in zip(callers, (CONNECT, ASSOCIATE), strict=True):
+            caller.say(GREETING + request)
+        target = self.answer(0)
+        self.reactor.udpPorts[0].deliver(DATAGRAM + b"x" * 100, SOURCE)
+        callers[0].say(b"a" * 600)
+        target.send(b"b" * 600)
+        self.flush()
+        self.advance(0)
+        self.assertReset(callers[0])
+        self.assertReset(target)
+        self.assertReset(callers[1])
+        self.assertEqual(callers[0].received[len(SELECTED + GRANTED) :], b"b" * 300)
+        caller = self.call(factory)
+        caller.say(GREETING + CONNECT)
+        self.assertEqual(caller.answers, [SELECTED, failure(2)])
+        until = Period("month", time()).end
+        reason = f"quota: 1kB/month of users without a name is used up until {until}"
+        self.assertEqual(self.events.one("refused")["reason"], reason)
+        self.assertEqual([event["reason"] for event in self.events.named("closed")], [reason] * 2)
+        caller.abort()
+        self.flush()
+        self.advance(1)
+        self.assertOver(factory)
 
     def test_changed(self) -> None:
         """

@@ -156,6 +156,7 @@ class ListTests(SynchronousTestCase):
                 "checkerBroken",
                 "unforeseen",
                 "passwordsKept",
+                "quotasNotSaved",
                 "pamFailed",
                 "broken",
             },

@@ -31,7 +31,7 @@ LAYERS = (
     ("wire._addresses",),
     ("wire._datagram", "wire._gssapi", "wire._password", "wire._socks"),
     ("wire", "passwordfile", "turnstile"),
-    ("exposure", "index", "junction", "levels", "tally"),
+    ("exposure", "index", "junction", "levels", "periods", "tally", "usage"),
     ("bandwidth", "networks", "peers"),
     # The settings, and how they stand in a file.
     ("config._problems",),
@@ -46,7 +46,7 @@ LAYERS = (
     # The borders, the machine's addresses.
     ("interfaces", "local"),
     # Single rooms: none of them knows of a session.
-    ("conditions", "encapsulation", "journal", "passwd", "policy", "retired", "roster"),
+    ("conditions", "encapsulation", "journal", "passwd", "policy", "quotas", "retired", "roster"),
     ("recvmmsg",),
     ("accesslog", "datagrams", "kernel", "rules", "throttle", "wrapped"),
     ("stream", "tickets"),

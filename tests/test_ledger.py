@@ -8,16 +8,18 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any
 
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsocks5.bandwidth import Meter
-from txsocks5.config import Group, Limits, Rule, User
+from txsocks5.config import Group, Limits, Quota, Rule, User
 from txsocks5.errors import NotAllowed, OverLimit, Overloaded, replyCodeOf
 from txsocks5.interfaces import Identity, Question
 from txsocks5.ledger import Holding, Ledger
 from txsocks5.tally import LocalTally
-from txsocks5.testing import RecordedEvents
+from txsocks5.testing import MemoryReactor, RecordedEvents
+from txsocks5.usage import UnusableDatabase
 from txsocks5.wire import Command
 
 
@@ -41,10 +43,19 @@ class Session:
     Who does a request.
 
     @ivar meters: the limits that hold from some moment on.
+
+    @ivar ends: why it has to end.
     """
 
     def __init__(self) -> None:
         self.meters: list[Meter | None] = []
+        self.ends: list[str] = []
+
+    def overdrawn(self, reason: str) -> None:
+        """
+        Keep why it has to end.
+        """
+        self.ends.append(reason)
 
     def metered(self, meter: Meter | None) -> None:
         """
@@ -84,7 +95,15 @@ class LedgerTestCase(SynchronousTestCase):
 
         @param limits: those for all.
         """
-        return Ledger(self.clock, Limits(**limits), users, groups, tally=self.tally, now=self.now)
+        return Ledger(
+            self.clock,
+            Limits(**limits),
+            users,
+            groups,
+            tally=self.tally,
+            now=self.now,
+            inThread=maybeDeferred,
+        )
 
     def refused(
         self, ledger: Ledger, question: Question, rule: Rule | None = None
@@ -231,11 +250,9 @@ class HoldTests(LedgerTestCase):
         self.fill(ledger, asking(), asking(host="192.0.2.2"), asking("bob"))
         self.assertEqual(
             self.refused(ledger, asking(host="192.0.2.3")),
-            ("limit: 2 sessions of user 'alice'", 2),
+            ("limit: 2 sessions of user alice", 2),
         )
-        self.assertEqual(
-            self.refused(ledger, asking("bob")), ("limit: 1 sessions of user 'bob'", 2)
-        )
+        self.assertEqual(self.refused(ledger, asking("bob")), ("limit: 1 sessions of user bob", 2))
 
     def test_nobody(self) -> None:
         """
@@ -267,7 +284,7 @@ class HoldTests(LedgerTestCase):
         self.fill(ledger, asking(), rule=rule)
         self.fill(ledger, asking(), asking(), rule=other)
         self.assertEqual(
-            self.refused(ledger, asking("bob"), rule), ("limit: 1 sessions by rule 'wiki'", 2)
+            self.refused(ledger, asking("bob"), rule), ("limit: 1 sessions by rule wiki", 2)
         )
 
     def test_server(self) -> None:
@@ -316,7 +333,7 @@ class HoldTests(LedgerTestCase):
             self.fill(ledger, asking())
             self.clock.advance(0.1)
             reason, code = self.refused(ledger, asking())
-            self.assertIn("user 'alice' expired at 2027-01-01T00:00:00", reason)
+            self.assertIn("user alice expired at 2027-01-01T00:00:00", reason)
             self.assertEqual(code, 2)
             self.fill(ledger, asking("bob"))
 
@@ -406,6 +423,133 @@ class MeterTests(LedgerTestCase):
         self.hold(ledger, "bob")[0].release()
         self.spend(other, 150)
         self.assertEqual(self.allowance(self.hold(ledger)[0]), 50)
+
+
+class QuotaTests(LedgerTestCase):
+    """
+    Tests for quotas.
+    """
+
+    def test_user(self) -> None:
+        """
+        When a user's quota is used up, all sessions of the user end, and new ones are refused with
+        REP C{02}, until the next period.
+        """
+        ledger = self.ledger({"bob": User(quota=Quota(0, "day"))}, quotaPerUser=Quota(1000, "day"))
+        (one, first), (other, second) = self.hold(ledger), self.hold(ledger)
+        self.spend(one, 700)
+        self.assertEqual(self.allowance(other), 300)
+        self.spend(other, 300)
+        self.clock.advance(0)
+        reason = "quota: 1kB/day of user alice is used up until 2027-01-01 00:00 UTC"
+        self.assertEqual((first.ends, second.ends), ([reason], [reason]))
+        self.assertEqual(self.refused(ledger, asking()), (reason, 2))
+        one.release()
+        other.release()
+        self.assertIs(self.hold(ledger, "bob")[0].meter, None)
+        self.clock.advance(60)
+        self.assertEqual(self.allowance(self.hold(ledger)[0]), 1000)
+
+    def test_rule(self) -> None:
+        """
+        A rule can have one, too, beside the users' own.
+        """
+        ledger = self.ledger(quotaPerUser=Quota(1000, "day"))
+        rule = ruleNamed("wiki", quota=Quota(1500, "month"))
+        holding, _ = self.hold(ledger, "alice", rule)
+        self.spend(holding, 900)
+        holding, _ = self.hold(ledger, "bob", rule)
+        self.assertEqual(self.allowance(holding), 600)
+        self.spend(holding, 600)
+        self.assertEqual(
+            self.refused(ledger, asking("carol"), rule)[0],
+            "quota: 1500/month of rule wiki is used up until 2027-01-01 00:00 UTC",
+        )
+        self.hold(ledger, "carol", ruleNamed("other", quota=Quota(0, "month")))
+
+    def test_bandwidthToo(self) -> None:
+        """
+        A quota holds beside a limit of bandwidth.
+        """
+        ledger = self.ledger(quotaPerUser=Quota(250, "day"), bandwidthPerUser=1000)
+        holding, session = self.hold(ledger)
+        self.assertEqual(self.allowance(holding), 200)
+        self.spend(holding, 200)
+        self.clock.advance(1)
+        self.assertEqual(self.allowance(holding), 50)
+        self.spend(holding, 50)
+        self.clock.advance(0)
+        self.assertEqual(len(session.ends), 1)
+
+    def test_released(self) -> None:
+        """
+        A session that is over is not ended.
+        """
+        ledger = self.ledger(quotaPerUser=Quota(1000, "day"))
+        (one, first), (other, second) = self.hold(ledger), self.hold(ledger)
+        one.release()
+        self.spend(other, 1000)
+        other.release()
+        self.clock.advance(0)
+        self.assertEqual((first.ends, second.ends), ([], []))
+
+    def test_reconfigured(self) -> None:
+        """
+        A quota that is changed counts what has been relayed; sessions that have had more end.
+        """
+        ledger = self.ledger(quotaPerUser=Quota(1000, "day"))
+        holding, session = self.hold(ledger)
+        self.spend(holding, 500)
+        ledger.reconfigure(Limits(quotaPerUser=Quota(2000, "day")), {}, {})
+        self.assertEqual(self.allowance(holding), 1500)
+        ledger.reconfigure(Limits(quotaPerUser=Quota(400, "day")), {}, {})
+        self.clock.advance(0)
+        self.assertEqual(len(session.ends), 1)
+
+    def test_remembered(self) -> None:
+        """
+        What has been used is written into the database, also for names that are no text anywhere
+        else.
+        """
+        path = self.mktemp()
+        limits = {"quotaPerUser": Quota(1000, "day"), "database": path}
+        for left in (1000, 600, 200):
+            ledger = self.ledger(**limits)
+            ledger.start()
+            for name in ("alice", "\ud800", ""):
+                holding, _ = self.hold(ledger, name)
+                self.assertEqual(self.allowance(holding), left)
+                self.spend(holding, 400)
+                holding.release()
+            self.successResultOf(ledger.stop())
+            self.tally = LocalTally()
+
+    def test_inThread(self) -> None:
+        """
+        It is written in one of the reactor's threads.
+        """
+        reactor = MemoryReactor()
+        limits = Limits(quotaPerUser=Quota(1000, "day"), database=self.mktemp())
+        ledger = Ledger(reactor, limits)
+        ledger.start()
+        holding, _ = self.hold(ledger)
+        self.spend(holding, 400)
+        holding.release()
+        reactor.threads.hold = True
+        reactor.advance(1)
+        self.assertEqual(len(reactor.threads.held), 1)
+        stopped = ledger.stop()
+        self.assertNoResult(stopped)
+        reactor.threads.hold = False
+        reactor.threads.release()
+        self.successResultOf(stopped)
+
+    def test_unusable(self) -> None:
+        """
+        A database that cannot be used prevents the start.
+        """
+        ledger = self.ledger(database=self.mktemp() + "/quotas")
+        self.assertRaises(UnusableDatabase, ledger.start)
 
 
 class ReconfigureTests(LedgerTestCase):

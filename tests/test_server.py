@@ -22,7 +22,7 @@ from twisted.protocols.policies import WrappingFactory
 from zope.interface.verify import verifyObject
 
 from txsocks5 import Anonymous, PasswordAuthenticator, SOCKS5Factory
-from txsocks5.config import Limits, Timeouts
+from txsocks5.config import Limits, Quota, Timeouts
 from txsocks5.events import EVENTS
 from txsocks5.interfaces import IAuthenticator, Step, Verdict
 from txsocks5.ledger import Ledger
@@ -263,7 +263,16 @@ class EndTests(ServedTestCase):
         """
         The memory of a session is free when it ends; it does not wait for the garbage collector.
         """
-        factory = self.serve()
+        limits = Limits(
+            sessionsPerUser=9, bandwidthPerUser=1_000_000, quotaPerUser=Quota(1_000_000, "day")
+        )
+        for ledger in (None, Ledger(self.reactor, limits)):
+            self.assertFreed(self.serve(ledger=ledger))
+
+    def assertFreed(self, factory: SOCKS5Factory) -> None:
+        """
+        Nothing is left of a session, however it ends.
+        """
         # An event refers to who has logged it, and the test runner keeps events.
         self.patch(SOCKS5Protocol, "_log", Logger(observer=lambda event: None))
         gc.collect()

@@ -37,8 +37,10 @@ from zope.interface import implementer
 
 from txsocks5 import service as module
 from txsocks5.auth import Anonymous, PasswordAuthenticator
-from txsocks5.config import Timeouts
-from txsocks5.interfaces import Step
+from txsocks5.bandwidth import Meter
+from txsocks5.config import Limits, Quota, Timeouts
+from txsocks5.interfaces import Identity, Question, Step
+from txsocks5.ledger import Ledger
 from txsocks5.policy import DefaultPolicy
 from txsocks5.server import SOCKS5Factory
 from txsocks5.service import BACKLOG, SOCKS5Service
@@ -53,7 +55,8 @@ from txsocks5.testing import (
     ScriptedPolicy,
     ScriptedResolver,
 )
-from txsocks5.wire import Address
+from txsocks5.usage import UnusableDatabase
+from txsocks5.wire import Address, Command
 
 from .certificates import writeCertificate
 
@@ -64,6 +67,22 @@ TO_HOST = b"\x05\x01\x00\x01\xc0\x00\x02\x07\x00\x50"
 TO_NAME = b"\x05\x01\x00\x03\x0bexample.com\x00\x50"
 BIND_ANY = b"\x05\x02\x00\x01\x00\x00\x00\x00\x00\x00"
 ASSOCIATE = b"\x05\x03\x00\x01\x00\x00\x00\x00\x00\x00"
+
+
+class Performer:
+    """
+    Stands for who does a request.
+    """
+
+    def metered(self, meter: Meter | None) -> None:
+        """
+        Never called.
+        """
+
+    def overdrawn(self, reason: str) -> None:
+        """
+        Never called.
+        """
 
 
 class ServiceFixture(SynchronousTestCase):
@@ -261,6 +280,36 @@ class ListeningTests(ServiceFixture):
         self.assertEqual(
             {event["address"] for event in self.events.named("listening")}, {"127.0.0.1:1080"}
         )
+
+    def test_quotas(self) -> None:
+        """
+        The quotas that were used before are read at the start, and written down at the end.
+        """
+        limits = Limits(quotaPerUser=Quota(1000, "month"), database=self.mktemp())
+        question = Question(Identity("alice", 2), None, Command.CONNECT, None)
+        for left in (1000, 600):
+            ledger = Ledger(self.reactor, limits)
+            self.factory = SOCKS5Factory(
+                self.reactor, policy=DefaultPolicy(local=True), ledger=ledger
+            )
+            service = self.make()
+            service.startService()
+            holding = ledger.hold(question, None, Performer())
+            assert holding.meter is not None
+            self.assertEqual(holding.meter.allowance(), left)
+            holding.meter.spent(400)
+            holding.release()
+            self.successResultOf(service.stopService())
+
+    def test_noQuotas(self) -> None:
+        """
+        If the quotas cannot be read it does not listen.
+        """
+        ledger = Ledger(self.reactor, Limits(database=self.mktemp() + "/quotas"))
+        self.factory = SOCKS5Factory(self.reactor, policy=DefaultPolicy(local=True), ledger=ledger)
+        service = self.make()
+        self.assertRaises(UnusableDatabase, service.startService)
+        self.assertEqual((self.listening(), service.running), ([], False))
 
     def test_occupiedNoMore(self) -> None:
         """

@@ -113,14 +113,15 @@ class Meters:
         """
         See L{Meter.allowance}.
         """
-        return min([part.allowance() for part in self._parts])
+        return min([part.allowance() for part in self._parts], default=0)
 
     def spent(self, octets: int) -> None:
         """
         See L{Meter.spent}.
         """
-        for part in self._parts:
-            part.spent(octets)
+        if octets:
+            for part in self._parts:
+                part.spent(octets)
 
     def wait(self, resume: Callable[[], None]) -> None:
         """
@@ -133,7 +134,7 @@ class Meters:
         """
         Wait for the limit that allows the least.
         """
-        if self._waiting and not self._registered:
+        if self._parts and self._waiting and not self._registered:
             self._registered = True
             min(self._parts, key=lambda part: part.allowance()).wait(self._call)
 
@@ -153,7 +154,8 @@ class Meters:
         The session is over: nobody is called any more.
         """
         self._waiting.clear()
-        for part in self._parts:
+        parts, self._parts = self._parts, ()
+        for part in parts:
             part.leave()
 
     def replaced(self) -> None:

@@ -321,6 +321,12 @@ class Performance:
         if self.carrier is not None:
             self.carrier.meter = meter
 
+    def overdrawn(self, reason: str) -> None:
+        """
+        See L{Holder.overdrawn <txsocks5.ledger.Holder.overdrawn>}.
+        """
+        self._session.stopped(reason)
+
     def _turnedAway(self, peer: object, reason: str) -> None:
         """
         A stranger has come to the listener of a BIND.

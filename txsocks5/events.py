@@ -131,6 +131,34 @@ exhausted = Event(
     {"reason": "what the system says; those that come wait"},
 )
 
+quotaOver = Event(
+    "quotaOver",
+    LogLevel.info,
+    "quota: {quota} of {owner} is used up until {until}; its sessions are closed",
+    {
+        "owner": "user and a name, or rule and a name",
+        "quota": "as the configuration has it",
+        "until": "when it begins again, in UTC",
+    },
+)
+
+quotasNotSaved = Event(
+    "quotasNotSaved",
+    LogLevel.critical,
+    "quotas cannot be saved, and are tried again every second: {reason}",
+    {
+        "reason": "the database, and what is wrong with it; logged once until they are saved "
+        "again, and once more if the server stops before"
+    },
+)
+
+quotasSaved = Event(
+    "quotasSaved",
+    LogLevel.info,
+    "quotas are saved again; nothing is missing",
+    {},
+)
+
 opened = Event(
     "opened",
     LogLevel.info,
@@ -297,6 +325,9 @@ EVENTS = (
     ready,
     crowded,
     exhausted,
+    quotaOver,
+    quotasNotSaved,
+    quotasSaved,
     opened,
     authenticated,
     unauthenticated,

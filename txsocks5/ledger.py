@@ -7,22 +7,32 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from time import time
+from typing import Any, TypeVar
 from typing import Protocol as TypingProtocol
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from . import events
-from .bandwidth import Bucket, Meter, Meters, Share
+from .bandwidth import Bucket, Meter, Meters, Part, Share
 from .config import Group, Limits, Rule, User
 from .errors import NotAllowed, OverLimit, Overloaded
 from .interfaces import Question
+from .quotas import Account, Quotas
 from .roster import Entitlement, Roster
 from .tally import LocalTally, Tally, originOf
+from .usage import UsageDatabase
 from .wire import IPAddress
 
 __all__ = ["Holder", "Holding", "Ledger"]
+
+_T = TypeVar("_T")
+
+InThread = Callable[[Callable[[], Any]], Deferred[Any]]
 
 _SERVER = b"s"
 
@@ -47,6 +57,11 @@ class Holder(TypingProtocol):
         Other limits hold for what the session relays.
 
         @param meter: see L{Holding.meter}.
+        """
+
+    def overdrawn(self, reason: str) -> None:
+        """
+        A quota is used up: the session has to end.
         """
 
 
@@ -101,6 +116,7 @@ class Ledger:
         *,
         tally: Tally | None = None,
         now: Callable[[], float] = time,
+        inThread: InThread | None = None,
     ) -> None:
         """
         @param limits: those for all.
@@ -112,12 +128,19 @@ class Ledger:
         @param tally: where to count; by default, in this process alone.
 
         @param now: tells the time of the calendar, in seconds since 1970 in UTC.
+
+        @param inThread: calls something in a thread, if there is a database; by default, one of
+            the reactor's.
         """
         self._clock = clock
         self._limits = limits or Limits()
         self._roster = Roster(self._limits, users or {}, groups or {})
         self._tally: Tally = LocalTally() if tally is None else tally
         self._now = now
+        database = UsageDatabase(self._limits.database) if self._limits.database else None
+        self._quotas = Quotas(
+            clock, self._tally, now, database, inThread or partial(_inThread, clock)
+        )
         self._holdings: set[Holding] = set()
         self._buckets: dict[bytes, Bucket] = {}
         # Those that nobody uses: they are kept until they are full, so that nobody gets more by
@@ -127,6 +150,22 @@ class Ledger:
         # is due.
         self._unreported = 0
         self._reportDue = 0.0
+
+    def start(self) -> None:
+        """
+        Read what quotas have been used.  To be called before the first client comes.
+
+        @raise UnusableDatabase: the database cannot be used.
+        """
+        self._quotas.start()
+
+    def stop(self) -> Deferred[None]:
+        """
+        Write down what quotas have been used.  To be called when the last client has gone.
+
+        @return: a Deferred that fires when that is done, or has failed, which has been logged.
+        """
+        return self._quotas.stop()
 
     def enter(self, client: IPAddress | None) -> bytes:
         """
@@ -180,12 +219,16 @@ class Ledger:
 
         @raise NotAllowed: the user's time is over.
 
-        @raise OverLimit: the user, the address or the rule has reached its limit.
+        @raise OverLimit: the user, the address or the rule has reached a limit, or has used up a
+            quota.
 
         @raise Overloaded: the server has.
         """
         holding = Holding(self, question, rule, holder)
         entitled = self._roster.entitlement(holding.name)
+        for account in self._accounts(holding, entitled):
+            if not account.left:
+                raise OverLimit(account.reason)
         if entitled.expires is not None and _timestamp(entitled.expires) <= self._now():
             raise NotAllowed(f"{_called(holding.name)} expired at {entitled.expires.isoformat()}")
         try:
@@ -233,7 +276,7 @@ class Ledger:
         if entitled.sessions:
             yield _keyOf(b"u", holding.name), entitled.sessions, f"of {_called(holding.name)}"
         if rule is not None and rule.sessions:
-            yield _keyOf(b"r", rule.name), rule.sessions, f"by rule {rule.name!r}"
+            yield _keyOf(b"r", rule.name), rule.sessions, f"by rule {rule.name}"
         if limits.sessions:
             yield _SERVER, limits.sessions, "of the server"
 
@@ -241,8 +284,21 @@ class Ledger:
         """
         What measures what a session relays, if anything.
         """
-        parts = [self._share(key, rate) for key, rate in self._rates(holding, entitled)]
+        parts: list[Part] = [
+            account.claim(holding.holder.overdrawn) for account in self._accounts(holding, entitled)
+        ]
+        parts += [self._share(key, rate) for key, rate in self._rates(holding, entitled)]
         return Meters(parts) if parts else None
+
+    def _accounts(self, holding: Holding, entitled: Entitlement) -> Iterable[Account]:
+        """
+        The quotas of a session.
+        """
+        if entitled.quota is not None:
+            yield self._quotas.account(_written(_called(holding.name)), entitled.quota)
+        rule = holding.rule
+        if rule is not None and rule.quota is not None and rule.quota.octets:
+            yield self._quotas.account(_written(f"rule {rule.name}"), rule.quota)
 
     def _rates(self, holding: Holding, entitled: Entitlement) -> Iterable[tuple[bytes, int]]:
         """
@@ -292,7 +348,7 @@ class Ledger:
         Let other limits hold from now on.  Sessions that are more than is allowed now go on, but
         they count; how much may be relayed holds for all at once.
 
-        @param limits: see L{__init__}, for this and the next two.
+        @param limits: which database is used stays as it is.
 
         @param rules: those of the policy from now on.  A session belongs to the rule of the same
             name as before, if there is one.
@@ -326,7 +382,21 @@ def _called(name: str) -> str:
     """
     What a user is called in the log.
     """
-    return f"user {name!r}" if name else "users without a name"
+    return f"user {name}" if name else "users without a name"
+
+
+def _written(text: str) -> str:
+    """
+    A text as it can be written into a file, whatever an authenticator takes for a name.
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _inThread(reactor: Any, call: Callable[[], _T]) -> Deferred[_T]:
+    """
+    Call something in one of a reactor's threads.
+    """
+    return deferToThreadPool(reactor, reactor.getThreadPool(), call)
 
 
 def _timestamp(moment: datetime) -> float:

@@ -66,11 +66,18 @@ class SOCKS5Service(Service):
 
     def startService(self) -> None:
         """
-        Listen, if that has not been done.
+        Listen, if that has not been done, and read what quotas have been used.
 
         @raise Exception: see L{privilegedStartService}.
+
+        @raise UnusableDatabase: the quotas cannot be read.
         """
         self._begin()
+        try:
+            self._factory.means.ledger.start()
+        except Exception:
+            self._stopListening()
+            raise
         Service.startService(self)
 
     def _begin(self) -> None:
@@ -159,13 +166,14 @@ class SOCKS5Service(Service):
 
     def stopService(self) -> Deferred[None]:
         """
-        Close the listeners, then the sessions.
+        Close the listeners, then the sessions, and write down what quotas have been used.
 
         @return: a Deferred that fires when nothing is left of either.
         """
         Service.stopService(self)
         stopped = self._stopListening()
-        return stopped.addCallback(lambda ignored: self._factory.stopSessions())
+        stopped.addCallback(lambda ignored: self._factory.stopSessions())
+        return stopped.addCallback(lambda ignored: self._factory.means.ledger.stop())
 
 
 def _here(address: Address) -> Address:
