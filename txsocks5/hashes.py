@@ -35,12 +35,15 @@ class _Kind:
 
     @ivar octets: how much of a password counts.  L{None} for all of it, NULs included: the
         others are made for the strings of C.
+
+    @ivar hasImpossible: whether what looks like one may have settings that cannot be.
     """
 
     name: str
     pattern: re.Pattern[bytes]
     behind: int
     octets: int | None
+    hasImpossible: bool = False
 
     @property
     def scheme(self) -> Any:
@@ -58,6 +61,7 @@ _KINDS = (
         ),
         2,
         None,
+        hasImpossible=True,
     ),
     _Kind(
         "bcrypt",
@@ -120,11 +124,11 @@ def kindOf(text: bytes) -> str | None:
     kind = _find(text)
     if kind is None or not _isInstalled(kind.name):
         return None
-    try:
-        kind.scheme.from_string(text.decode("ascii"))
-    except ValueError:
-        # It looks like a hash, but has settings that cannot be.
-        return None
+    if kind.hasImpossible:
+        try:
+            kind.scheme.from_string(text.decode("ascii"))
+        except ValueError:
+            return None
     return kind.name
 
 
