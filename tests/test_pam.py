@@ -4,8 +4,8 @@ Tests for L{txsocks5.pam}.
 
 from __future__ import annotations
 
+import importlib
 import os
-import runpy
 import sys
 from pathlib import Path
 from typing import Any
@@ -229,5 +229,6 @@ class ConfigurationTests(PAMTestCase):
         Where the package is missing, it says what to install.
         """
         with patch.dict(sys.modules, {"pam": None}):
-            error = self.assertRaises(ImportError, runpy.run_module, pam.__name__)
+            del sys.modules[pam.__name__]
+            error = self.assertRaises(ImportError, importlib.import_module, pam.__name__)
         self.assertEqual(str(error), "it needs python-pam: pip install 'txsocks5[pam]'")

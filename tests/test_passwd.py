@@ -22,9 +22,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from txsocks5 import passwd
 from txsocks5.hashes import verify
 from txsocks5.passwd import Options, edit, withEntry, withoutEntry
-from txsocks5.passwordfile import BOM, MAX_SIZE, PasswordFile, nameOf, snapshot
+from txsocks5.passwordfile import MAX_SIZE, PasswordFile, nameOf, snapshot
 
 from .wire.values import reproducible
+
+BOM = b"\xef\xbb\xbf"
 
 names = st.binary(min_size=1, max_size=4).filter(
     lambda name: b":" not in name and b"\n" not in name and nameOf(name + b":") == name
@@ -32,6 +34,7 @@ names = st.binary(min_size=1, max_size=4).filter(
 lines = st.one_of(
     st.binary(max_size=12).map(lambda line: line.replace(b"\n", b"") + b"\n"),
     names.map(lambda name: name + b":x\n"),
+    names.map(lambda name: BOM + name + b":x\n"),
     st.sampled_from([b"alice:x\n", b"alice:y\r\n", b"# alice:x\n", b"\n"]),
 )
 contents = st.builds(
@@ -46,8 +49,7 @@ def others(content: bytes, name: bytes) -> list[bytes]:
     """
     The lines of everybody but one.
     """
-    found = content.removeprefix(BOM).split(b"\n")
-    return [line for line in found if line and nameOf(line) != name]
+    return [line for line in content.split(b"\n") if line and nameOf(line) != name]
 
 
 class ContentTests(SynchronousTestCase):
@@ -62,7 +64,7 @@ class ContentTests(SynchronousTestCase):
         self.assertEqual(withEntry(b"", b"alice:1"), b"alice:1\n")
         self.assertEqual(withEntry(b"bob:2", b"alice:1"), b"bob:2\nalice:1\n")
         self.assertEqual(withEntry(b"bob:2\r\n", b"alice:1"), b"bob:2\r\nalice:1\n")
-        self.assertEqual(withEntry(BOM, b"alice:1"), BOM + b"alice:1\n")
+        self.assertEqual(withEntry(BOM, b"alice:1"), BOM + b"\nalice:1\n")
 
     def test_replace(self) -> None:
         """
@@ -72,14 +74,22 @@ class ContentTests(SynchronousTestCase):
         self.assertEqual(
             withEntry(b"#\nalice:1\r\nbob:2\nalice:3\n", b"alice:4"), b"#\nalice:4\r\nbob:2\n"
         )
-        self.assertEqual(withEntry(BOM + b"alice:1", b"alice:4"), BOM + b"alice:4\n")
+        self.assertEqual(withEntry(BOM + b"alice:1", b"alice:4"), b"alice:4\n")
 
     def test_delete(self) -> None:
         """
         All entries of the name go, so that no older one comes to count.
         """
         self.assertEqual(withoutEntry(b"alice:1\nbob:2\nalice:3", b"alice"), b"bob:2\n")
-        self.assertEqual(withoutEntry(BOM + b"alice:1\n", b"alice"), BOM)
+        self.assertEqual(withoutEntry(BOM + b"alice:1\nbob:2", b"alice"), b"bob:2")
+
+    def test_marks(self) -> None:
+        """
+        What becomes the first line does not become another user by that.
+        """
+        content = b"alice:1\n" + BOM + b"bob:2\n"
+        self.assertEqual(nameOf(withoutEntry(content, b"alice")), b"bob")
+        self.assertEqual(withoutEntry(content, b"bob"), b"alice:1\n")
 
     def test_nobody(self) -> None:
         """
@@ -98,13 +108,8 @@ class ContentTests(SynchronousTestCase):
         """
         changed = withEntry(content, name + b":new")
         self.assertEqual(others(changed, name), others(content, name))
-        self.assertEqual(changed.startswith(BOM), content.startswith(BOM))
         self.assertEqual(
-            [
-                line.strip(b"\r")
-                for line in changed.removeprefix(BOM).split(b"\n")
-                if nameOf(line) == name
-            ],
+            [line.strip(b"\r") for line in changed.split(b"\n") if nameOf(line) == name],
             [name + b":new"],
         )
         without = withoutEntry(changed, name)
@@ -467,7 +472,18 @@ class OptionsTests(SynchronousTestCase):
         """
         Names that no file can hold, or no client send, are wrong calls.
         """
-        for name in ("", "a:b", "a\nb", "a\0b", "a\x7f", "\t", "x" * 256, "#alice", " #a"):
+        for name in (
+            "",
+            "a:b",
+            "a\nb",
+            "a\0b",
+            "a\x7f",
+            "\t",
+            "x" * 256,
+            "#alice",
+            " #a",
+            "\ufeffalice",
+        ):
             for option in ([], ["--delete"]):
                 error = self.assertRaises(usage.UsageError, self.run_, *option, self.path, name)
                 self.assertTrue(str(error).startswith("nobody can have this user name: "))

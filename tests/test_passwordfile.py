@@ -11,8 +11,9 @@ from unittest.mock import patch
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsocks5 import passwordfile
-from txsocks5.passwordfile import BOM, PasswordFile, Unsettled, nameOf, snapshot
+from txsocks5.passwordfile import PasswordFile, Unsettled, nameOf, snapshot
 
+BOM = b"\xef\xbb\xbf"
 BCRYPT = b"$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW"
 BCRYPT_5 = b"$2b$05$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW"
 APR1 = b"$apr1$saltsalt$LrttParrLPdxvgutaSXWJ0"
@@ -128,6 +129,8 @@ class NameTests(SynchronousTestCase):
             (b":x", b""),
             ("åse:x".encode(), "åse".encode()),
             (b"a#b:x", b"a#b"),
+            (BOM + b"alice:x", b"alice"),
+            (b"alice" + BOM + b":x", b"alice" + BOM),
         ):
             self.assertEqual(nameOf(line), name)
 
@@ -135,7 +138,16 @@ class NameTests(SynchronousTestCase):
         """
         Comments, blank lines and lines without a colon have none.
         """
-        for line in (b"", b"\n", b" \t\r\n", b"#alice:x", b"  # alice:x", b"alice"):
+        for line in (
+            b"",
+            b"\n",
+            b" \t\r\n",
+            b"#alice:x",
+            b"  # alice:x",
+            b"alice",
+            BOM,
+            BOM + b"#x:y",
+        ):
             self.assertIsNone(nameOf(line))
 
 
@@ -160,7 +172,9 @@ class PasswordFileTests(FileFixture):
         """
         R-1929-04: names are octets; what some editors put before them is no part of a name.
         """
-        found = self.read(BOM + "åse:".encode() + APR1 + b"\n\xe5se:" + BCRYPT)
+        found = self.read(
+            BOM + "åse:".encode() + APR1 + b"\n\xe5se:" + BCRYPT + b"\n" + BOM + b"\n" + BOM + b"#"
+        )
         self.assertEqual(found.hashes, {"åse".encode(): APR1, b"\xe5se": BCRYPT})
         self.assertEqual(found.warnings, ())
 

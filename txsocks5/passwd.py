@@ -18,7 +18,7 @@ from typing import ClassVar
 from twisted.python import usage
 
 from .hashes import hashOf
-from .passwordfile import BOM, MAX_NAME, MAX_SIZE, Snapshot, nameOf, snapshot
+from .passwordfile import MAX_NAME, MAX_SIZE, Snapshot, nameOf, snapshot
 
 __all__ = ["Options", "edit", "withEntry", "withoutEntry"]
 
@@ -81,8 +81,8 @@ def _judgeName(name: bytes) -> None:
         problem = "it has a colon"
     elif any(octet < 0x20 or octet == 0x7F for octet in name):
         problem = "it has a control character"
-    elif nameOf(name + b":") is None:
-        problem = "lines that begin with '#' are comments"
+    elif nameOf(name + b":") != name:
+        problem = "it begins with '#', as comments do, or with a byte order mark"
     if problem:
         raise usage.UsageError(f"nobody can have this user name: {problem}")
 
@@ -136,7 +136,7 @@ def withEntry(content: bytes, entry: bytes) -> bytes:
             ending = b"\r\n" if line.endswith(b"\r\n") else b"\n"
     if place is None:
         place = len(kept)
-        if kept and not kept[-1].endswith((b"\n", BOM)):
+        if kept and not kept[-1].endswith(b"\n"):
             kept[-1] += b"\n"
     return b"".join([*kept[:place], entry + ending, *kept[place:]])
 
@@ -156,12 +156,10 @@ def withoutEntry(content: bytes, name: bytes) -> bytes:
 
 def _linesOf(content: bytes) -> Iterator[bytes]:
     """
-    The lines, each with its end.  A byte order mark is a line of its own.
+    The lines, each with its end.
     """
-    if content.startswith(BOM):
-        yield BOM
     # Not splitlines(): it would also split at a single CR.
-    *whole, rest = content.removeprefix(BOM).split(b"\n")
+    *whole, rest = content.split(b"\n")
     yield from (line + b"\n" for line in whole)
     if rest:
         yield rest

@@ -19,7 +19,6 @@ from .events import escaped
 from .hashes import costOf, kindOf
 
 __all__ = [
-    "BOM",
     "MAX_NAME",
     "MAX_SIZE",
     "PasswordFile",
@@ -39,10 +38,7 @@ MAX_NAME = 255
 How many octets of a user name fit into the message of RFC 1929.
 """
 
-BOM = b"\xef\xbb\xbf"
-"""
-What some editors put before the first line; it belongs to no name.
-"""
+_BOM = b"\xef\xbb\xbf"
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
@@ -101,8 +97,10 @@ def nameOf(line: bytes) -> bytes | None:
 
     @param line: with or without its end.
 
-    @return: the name; L{None} if the line is no entry.
+    @return: the name; L{None} if the line is no entry.  The byte order mark that some editors put
+        before the first line belongs to no name, wherever it comes to stand.
     """
+    line = line.removeprefix(_BOM)
     if line.lstrip().startswith(b"#"):
         return None
     name, colon, _ = line.partition(b":")
@@ -152,7 +150,7 @@ class PasswordFile:
             reading.warnings.append(
                 f"{path}: others than its owner can read it (mode {mode:04o}): chmod go-r"
             )
-        for number, line in enumerate(snapshot.content.removeprefix(BOM).split(b"\n"), 1):
+        for number, line in enumerate(snapshot.content.split(b"\n"), 1):
             reading.take(number, line.removesuffix(b"\r"))
         return cls(
             reading.hashes,
@@ -193,7 +191,8 @@ class _Reading:
         """
         name = nameOf(line)
         if name is None:
-            if line.strip() and not line.strip().startswith(b"#"):
+            text = line.removeprefix(_BOM).strip()
+            if text and not text.startswith(b"#"):
                 yield "no colon, so this is no entry"
             return
         shown = "'" + escaped(name.decode("utf-8", "surrogateescape")) + "'"
