@@ -98,6 +98,13 @@ def _readCommand(value: object) -> Command:
     return COMMANDS[value]
 
 
+def _writeAddress(address: IPAddress) -> str:
+    """
+    Write an address.
+    """
+    return f'"{address}"'
+
+
 def _writeCommand(command: Command) -> str:
     """
     The word for a command.
@@ -238,9 +245,7 @@ CommandWord: TypeAlias = Annotated[Command, Form(_COMMAND, _readCommand, _writeC
 A command, by the word for it.
 """
 
-AddressText: TypeAlias = Annotated[
-    IPAddress, Form(_ADDRESS, _readAddress, lambda address: f'"{address}"')
-]
+AddressText: TypeAlias = Annotated[IPAddress, Form(_ADDRESS, _readAddress, _writeAddress)]
 """
 An address, never an IPv4-mapped one.
 """
