@@ -260,7 +260,7 @@ MEMORY = Discipline(
             "stalled",
             Stall(),
             (
-                Figure("memory", "KiB each"),
+                Figure("memory", "KiB each", compared=False),  # nothing, with some
                 Figure("kernel", "KiB of the kernel each"),
                 Figure("taken", "KiB taken each", compared=False),
             ),
