@@ -54,7 +54,10 @@ def whyNoAnonymous() -> str | None:
     """
     Why tests that need anonymous tickets have to be skipped, or L{None} if there can be some.
     """
-    if not any(Path("/usr").glob("lib*/**/krb5/plugins/preauth/pkinit.so")):
+    plugin = "krb5/plugins/preauth/pkinit.so"
+    if not any(Path("/usr").glob(f"lib*/{plugin}")) and not any(
+        Path("/usr/lib").glob(f"*/{plugin}")
+    ):
         return "PKINIT is not installed (apt-get install krb5-pkinit)"
     return None
 

@@ -139,6 +139,16 @@ class DestinationsTests(SynchronousTestCase):
         for address, mask in (("10.0.0.1", 0b011), ("192.0.2.1", 0b001), ("fd00::1", 0b110)):
             self.assertEqual(found.networks(ip_address(address)), mask)
 
+    def test_covering(self) -> None:
+        """
+        A network is covered by larger ones, and by several together.
+        """
+        found = conditions(
+            to("10.0.0.0/8"), to("0.0.0.0/0"), to("10.1.0.0/17", "10.1.128.0/17"), to("any")
+        ).destinations
+        self.assertEqual(found.covering(IPv4Network("10.1.0.0/16")), 0b0111)
+        self.assertEqual(found.covering(IPv4Network("10.0.0.0/15")), 0b0011)
+
     def test_hidden(self) -> None:
         """
         So are those that hold what is embedded in an address.

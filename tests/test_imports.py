@@ -48,7 +48,7 @@ LAYERS = (
     # Single rooms: none of them knows of a session.
     ("conditions", "encapsulation", "journal", "passwd", "policy", "quotas", "retired", "roster"),
     ("recvmmsg",),
-    ("accesslog", "datagrams", "kernel", "rules", "throttle", "wrapped"),
+    ("accesslog", "datagrams", "doubts", "kernel", "rules", "throttle", "wrapped"),
     ("stream", "tickets"),
     ("auth", "htpasswd", "initiator", "linger", "pam", "relay", "socketstream", "userlist"),
     ("acceptor", "checkers", "dialer"),

@@ -145,6 +145,18 @@ class ReadTests(ReaderTestCase):
             said += [*train, b"alone", b""]
         self.assertCome(*said)
 
+    def test_afterFailure(self) -> None:
+        """
+        If what has come could not be taken apart, for want of memory, the next can be.
+        """
+        self.mine.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+        self.say(b"lost")
+        with patch.object(self.reader, "_peer", side_effect=MemoryError):
+            self.assertRaises(MemoryError, self.once)
+        control = [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("=H", 2))]
+        self.peer.sendmsg([b"aa", b"bb", b"c"], control, 0, self.mine.getsockname())
+        self.assertCome(b"aa", b"bb", b"c")
+
     def test_errors(self) -> None:
         """
         Whatever is wrong is raised as Python's own functions do.

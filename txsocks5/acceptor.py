@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Callable
+from socket import SocketType
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -52,6 +54,10 @@ class Acceptor:
         self._junction = junction
         self._reactor = reactor
         self._socket = listening
+        # The accept of Python's own class makes enumerations of three numbers first, which takes
+        # longer than accepting.
+        self._take: Callable[[], tuple[int, Any]] = listening._accept  # type: ignore[attr-defined]
+        self._kind = (int(listening.family), int(listening.type), listening.proto)
         self._factory = factory
         self._retry: IDelayedCall | None = None
         self._stopped = False
@@ -104,7 +110,7 @@ class Acceptor:
         """
         for count in range(self._expected):
             try:
-                connection, peer = self._socket.accept()
+                descriptor, peer = self._take()
             except BlockingIOError:
                 self._expected = max(count, 1)
                 return
@@ -115,7 +121,7 @@ class Acceptor:
                 # The client has gone again, before it was looked at.
                 continue
             self._exhausted = False
-            self._serve(connection, peer)
+            self._serve(descriptor, peer)
             if self._stopped:
                 return
         # Asking for one more than there are costs a system call.
@@ -138,10 +144,11 @@ class Acceptor:
         self._retry = None
         self.start()
 
-    def _serve(self, connection: socket.socket, peer: Any) -> None:
+    def _serve(self, descriptor: int, peer: Any) -> None:
         """
         Begin with one.
         """
+        connection = SocketType(*self._kind, descriptor)
         connection.setblocking(False)
         stream = SocketStream(self._junction, self._reactor, connection, peer)
         protocol: Any = self._factory.buildProtocol(None)

@@ -248,7 +248,7 @@ class Performance:
         self._hold(admitted.verdict)
         port = self._request.destination.port
         reached = self._means.outgoing.reach(admitted, port, began)
-        if isinstance(reached, Deferred):
+        if not isinstance(reached, ConnectedSocket):
             joining: Deferred[None] = reached.addCallback(self._joined, admitted.verdict.reason)
             return joining
         self._joined(reached, admitted.verdict.reason)

@@ -37,7 +37,7 @@ class Conditions:
 
     def __init__(self, rules: Sequence[Rule], groups: Mapping[str, Group]) -> None:
         self.allows = self.denies = self.anyPort = 0
-        self._commands = dict.fromkeys(Command, 0)
+        self._commands = [0] * (max(Command) + 1)
         for number, rule in enumerate(rules):
             mask = 1 << number
             self.allows |= mask if rule.allow is not None else 0
@@ -161,31 +161,45 @@ class Destinations:
                     self.names.add(entry.name, entry.below, mask)
                 elif isinstance(entry, NamedSet) and entry.name == ANY:
                     self.anything |= mask
-        self.longer = NetworkIndex(self._noted(rules))
-        self._choosing = NetworkIndex(
-            (network, mask) for network, mask in _networks(rules) if choosesEmbedded(network)
-        )
+        choosing: list[tuple[IPNetwork, int]] = []
+        self.longer = NetworkIndex(self._noted(rules, choosing))
+        self._choosing = NetworkIndex(choosing)
 
-    def _noted(self, rules: Sequence[Rule]) -> Iterator[tuple[IPNetwork, int]]:
+    def _noted(
+        self, rules: Sequence[Rule], choosing: list[tuple[IPNetwork, int]]
+    ) -> Iterator[tuple[IPNetwork, int]]:
         """
         All networks but those of all addresses, which are noted here, as is what is exact.
+
+        @param choosing: takes those that choose among embedded addresses.
         """
-        for network, mask in _networks(rules):
-            self.networked |= mask
-            if not network.prefixlen:
-                self.worlds[network.version] |= mask
-                continue
-            if network.prefixlen == network.max_prefixlen:
-                address = network.network_address
-                if not _METADATA.isdisjoint((address, *embedded(address))):
-                    self._exact[address] = self._exact.get(address, 0) | mask
-            yield network, mask
+        for number, rule in enumerate(rules):
+            mask = 1 << number
+            for entry in rule.to or ():
+                for network in networksOf(entry):
+                    self.networked |= mask
+                    if not network.prefixlen:
+                        self.worlds[network.version] |= mask
+                        continue
+                    if network.prefixlen == network.max_prefixlen:
+                        address = network.network_address
+                        if not _METADATA.isdisjoint((address, *embedded(address))):
+                            self._exact[address] = self._exact.get(address, 0) | mask
+                    if choosesEmbedded(network):
+                        choosing.append((network, mask))
+                    yield network, mask
 
     def networks(self, address: IPAddress) -> int:
         """
         The rules of which a network holds an address.
         """
         return self.worlds[address.version] | self.longer.holding(address)
+
+    def covering(self, network: IPNetwork) -> int:
+        """
+        The rules whose networks hold all addresses of a network.
+        """
+        return self.worlds[network.version] | self.longer.covering(network)
 
     def hidden(self, address: IPAddress) -> int:
         """
@@ -208,14 +222,3 @@ class Destinations:
         if face == address:
             return self.longer.holding(address)
         return self.longer.holding(face) | self._choosing.holding(address)
-
-
-def _networks(rules: Sequence[Rule]) -> Iterator[tuple[IPNetwork, int]]:
-    """
-    The networks of all rules.
-    """
-    for number, rule in enumerate(rules):
-        mask = 1 << number
-        for entry in rule.to or ():
-            for network in networksOf(entry):
-                yield network, mask

@@ -26,6 +26,7 @@ class Deadlines:
         self._seconds = seconds
         self._due: dict[Callable[[], object], float] = {}
         self._next: IDelayedCall | None = None
+        self._staying = False
 
     def set(self, expired: Callable[[], object]) -> None:
         """
@@ -43,6 +44,22 @@ class Deadlines:
         It no longer counts; nothing happens if it never did, or has passed.
         """
         self._due.pop(expired, None)
+        if not self._due and self._next is not None and not self._staying:
+            self._next.cancel()
+            self._next = None
+
+    def stay(self) -> None:
+        """
+        They come and go all the time now: let a delayed call run out that is not needed, which is
+        cheaper than to cancel it and soon make another.
+        """
+        self._staying = True
+
+    def leave(self) -> None:
+        """
+        Leave nothing behind when none is set.
+        """
+        self._staying = False
         if not self._due and self._next is not None:
             self._next.cancel()
             self._next = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from socket import SocketType
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -23,6 +24,7 @@ from .wire import Address, IPAddress
 
 __all__ = ["ConnectedSocket", "SocketDialer"]
 
+_FAMILIES = {4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
 _CONNECTED = (0, errno.EISCONN)
 _UNDER_WAY = (errno.EINPROGRESS, errno.EALREADY, errno.EINTR)
 _KIND = (
@@ -44,7 +46,7 @@ class ConnectedSocket(BareConnection):
 
     __slots__ = ("bound", "peer")
 
-    def __init__(self, socket: socket.socket, peer: Address) -> None:
+    def __init__(self, socket: SocketType, peer: Address) -> None:
         """
         @raise OSError: it is not connected any more; or only to itself, as happens when the system
             chooses the very port for it that is to be reached.
@@ -53,7 +55,7 @@ class ConnectedSocket(BareConnection):
         host, port = socket.getsockname()[:2]
         self.bound = Address(local.hostOf(host), port)
         self.peer = peer
-        if self.bound == peer:
+        if port == peer.port and self.bound == peer:
             raise ConnectionRefusedError(errno.ECONNREFUSED, "nobody listens there")
 
     def adopt(self, junction: Junction, reactor: IReactorTime) -> TargetProtocol:
@@ -98,8 +100,7 @@ class SocketDialer:
         """
         host = address.host
         assert not isinstance(host, str)
-        family = socket.AF_INET if host.version == 4 else socket.AF_INET6
-        connecting = socket.socket(family, _KIND)
+        connecting = SocketType(_FAMILIES[host.version], _KIND)
         try:
             return self._connect(connecting, host, address)
         except BaseException:
@@ -107,7 +108,7 @@ class SocketDialer:
             raise
 
     def _connect(
-        self, connecting: socket.socket, host: IPAddress, address: Address
+        self, connecting: SocketType, host: IPAddress, address: Address
     ) -> ConnectedSocket | Deferred[ConnectedSocket]:
         """
         Connect a new socket.
@@ -133,7 +134,7 @@ class SocketDialer:
         raise OSError(code, os.strerror(code))
 
 
-def _bind(connecting: socket.socket, source: IPAddress) -> None:
+def _bind(connecting: SocketType, source: IPAddress) -> None:
     """
     Set the source address.
 
@@ -156,7 +157,7 @@ class _Attempt:
     def __init__(
         self,
         junction: Junction,
-        connecting: socket.socket,
+        connecting: SocketType,
         address: Address,
         where: tuple[str, int],
     ) -> None:

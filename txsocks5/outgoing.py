@@ -405,7 +405,7 @@ class Outgoing:
             looked.addTimeout(self._timeouts.connect, self._clock, _resolvingTooLong)
         return self.admit(question, await looked)
 
-    def reach(self, admitted: Admitted, port: int, began: float) -> Target | Deferred[Any]:
+    def reach(self, admitted: Admitted, port: int, began: float) -> ConnectedSocket | Deferred[Any]:
         """
         Connect to one of the addresses that a request may reach.
 
@@ -429,7 +429,7 @@ class Outgoing:
                 reached = self._dialer.dial(Address(admitted.addresses[0], port))
             except Exception as error:
                 raise ConnectFailed([error]) from error
-            if not isinstance(reached, Deferred):
+            if isinstance(reached, ConnectedSocket):
                 return reached
             dialled = reached
             dialled.addErrback(_soleFailed)

@@ -153,8 +153,11 @@ class MessageReader:
         last: bytes | bytearray = b""
         peer: Peer = ()
         used = number * _MESSAGE
+        headers = bytes(self._headers[:used])
+        # At once: a message with no room for its size would be taken for a single datagram.
+        self._headers[:used] = self._blank[:used]
         start = at = 0
-        for control, length in _LENGTHS.iter_unpack(self._headers[:used]):
+        for control, length in _LENGTHS.iter_unpack(headers):
             name = names[at : at + width]
             if name != last:
                 last = name
@@ -166,7 +169,6 @@ class MessageReader:
                 arrived.append((bytes(view[start : start + length]), peer))
             start += MAX_DATAGRAM
             at += _NAME6.size
-        self._headers[:used] = self._blank[:used]
         return arrived
 
     def _joined(self, start: int, length: int, peer: Peer) -> Datagrams:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from contextlib import suppress
+from socket import SocketType
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.interfaces import IProtocol, ITransport
@@ -39,7 +39,7 @@ class BareConnection:
 
     __slots__ = ("early", "ending", "readable", "socket", "unsent", "watched")
 
-    def __init__(self, socket: socket.socket, unsent: bytes = b"") -> None:
+    def __init__(self, socket: SocketType, unsent: bytes = b"") -> None:
         self.socket = socket
         self.unsent = unsent
         self.early = b""
@@ -51,11 +51,13 @@ class BareConnection:
 
         @param reset: in a way that the peer cannot take for a regular end.
         """
-        if reset:
-            with suppress(OSError):
+        try:
+            if reset:
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        with suppress(OSError):
             self.socket.close()
+        except OSError:
+            # It is closed anyhow.
+            pass
 
     def lost(self, *, reset: bool) -> None:
         """
@@ -70,7 +72,7 @@ class Retired(BareConnection):
 
     __slots__ = ("_protocol",)
 
-    def __init__(self, socket: socket.socket, unsent: bytes, protocol: IProtocol) -> None:
+    def __init__(self, socket: SocketType, unsent: bytes, protocol: IProtocol) -> None:
         super().__init__(socket, unsent)
         self._protocol = protocol
 

@@ -52,7 +52,8 @@ from .linger import Linger
 from .outgoing import Outgoing, SystemResolver, TCPDialer
 from .policy import DefaultPolicy, SelfProtectingPolicy
 from .session import SessionMachine
-from .stream import streamOf
+from .socketstream import SocketStream
+from .stream import endedWell, streamOf
 from .sweep import Sweep
 from .wire import (
     NO_ACCEPTABLE_METHOD,
@@ -93,6 +94,7 @@ class SOCKS5Protocol(Protocol):
         self._carrier: Carrier | None = None
         self._linger: Linger | None = None
         self._begun = False
+        self._timed = False
         # What counts this connection among those that have not said yet what they want; and
         # whether it was turned away for it.
         self._entry = b""
@@ -109,7 +111,7 @@ class SOCKS5Protocol(Protocol):
         factory = self.factory
         factory.sessions.add(self)
         self._stream = streamOf(self.transport)
-        self._handshake = Handshake(
+        self._handshake: Handshake | None = Handshake(
             self._session,
             self._stream,
             factory.network,
@@ -118,7 +120,11 @@ class SOCKS5Protocol(Protocol):
             self._open,
         )
         self._take = self._handshake.received
+        self._timed = True
         factory.deadlines.set(self._session.expired)
+        if isinstance(self._stream, SocketStream):
+            self._begin()
+            return
         if isinstance(self.transport, ProtocolWrapper):
             passHalfClose(self.transport, self)
         if knowsClient(self.transport):
@@ -131,7 +137,12 @@ class SOCKS5Protocol(Protocol):
         """
         assert self.transport is not None
         self._begun = True
-        client = self.record.client = local.addressOf(self.transport.getPeer())
+        stream = self._stream
+        if isinstance(stream, SocketStream):
+            client = stream.peer()
+        else:
+            client = local.addressOf(self.transport.getPeer())
+        self.record.client = client
         try:
             self._entry = self.factory.means.ledger.enter(self._host())
         except OverLimit as error:
@@ -185,7 +196,10 @@ class SOCKS5Protocol(Protocol):
             except ProtocolError as error:
                 self._session.distrusted(error)
                 return
-        self._handshake.finished()
+        if self._handshake is not None:
+            self._handshake.finished()
+        else:
+            self._session.clientFinished()
 
     def writeConnectionLost(self) -> None:
         """
@@ -201,7 +215,7 @@ class SOCKS5Protocol(Protocol):
             self._begin()
         if self._carrier is not None:
             self._carrier.clientLost(reason)
-        self._session.lost(reason.getErrorMessage())
+        self._session.lost("closed" if endedWell(reason) else reason.getErrorMessage())
 
     # What the session decides
 
@@ -235,6 +249,7 @@ class SOCKS5Protocol(Protocol):
             self._emit(events.broken, log_failure=Failure())
             self._session.malformed(ProtocolError("the method's conversation did not begin"))
         else:
+            assert self._handshake is not None
             self._handshake.converse(conversation)
 
     def refuseMethods(self) -> None:
@@ -253,13 +268,14 @@ class SOCKS5Protocol(Protocol):
         self.record.user, self.record.method = identity.name, identity.method
         self.factory.journal.authenticated(self.record)
         self._protection = self._stream.protection = accepted.protection
+        assert self._handshake is not None
         self._handshake.awaitRequest()
 
     def perform(self, request: Request) -> Deferred[None] | None:
         """
         Do what is asked for.
         """
-        self.factory.deadlines.lift(self._session.expired)
+        self._stopDeadline()
         self._leave()
         client = Client(self._identity, self._host(), self._stream)
         self._performance = Performance(
@@ -314,7 +330,10 @@ class SOCKS5Protocol(Protocol):
         self._stream.resumeReading()
         self._carrier = self._performance.relay()
         self._take = self._carrier.clientReceived
+        assert self._handshake is not None
         ahead = self._handshake.takeAhead()
+        # What only the handshake needs is not kept while relaying, which may be for days.
+        self._handshake = None
         if ahead:
             self._take(ahead)
 
@@ -339,8 +358,10 @@ class SOCKS5Protocol(Protocol):
         Nothing that the client sends from now on means anything.
         """
         self.record.ended = self.record.ended or reason
-        self.factory.deadlines.lift(self._session.expired)
-        self._handshake.stop()
+        self._stopDeadline()
+        if self._handshake is not None:
+            self._handshake.stop()
+            self._handshake = None
         self._take = _ignore
 
     def abort(self, reason: str) -> None:
@@ -373,7 +394,7 @@ class SOCKS5Protocol(Protocol):
         self.factory.forget(self)
         # These refer back to us: without them the memory of ten thousand sessions that end at
         # once is free at once, and not when the garbage collector comes by.
-        del self._session, self._handshake, self._take
+        del self._session, self._take
         self._performance = self._carrier = self._linger = None
 
     def stop(self) -> None:
@@ -393,12 +414,21 @@ class SOCKS5Protocol(Protocol):
             self._emit(events.broken, log_failure=Failure())
             self._stream.abort()
 
+    def _stopDeadline(self) -> None:
+        """
+        The handshake is over.
+        """
+        if self._timed:
+            self._timed = False
+            self.factory.deadlines.lift(self._session.expired)
+
     def _leave(self) -> None:
         """
         This connection is none of those any more that have not said what they want.
         """
-        entry, self._entry = self._entry, b""
-        self.factory.means.ledger.leave(entry)
+        if self._entry:
+            entry, self._entry = self._entry, b""
+            self.factory.means.ledger.leave(entry)
 
     def _emit(self, event: events.Event, **fields: object) -> None:
         """
@@ -531,6 +561,8 @@ class SOCKS5Factory(Factory):
         """
         Somebody listens for us.
         """
+        self.means.sweep.stay()
+        self.deadlines.stay()
         if self._junction is not None:
             self._junction.stay()
 
@@ -538,6 +570,8 @@ class SOCKS5Factory(Factory):
         """
         Nobody listens for us any more.
         """
+        self.means.sweep.leave()
+        self.deadlines.leave()
         if self._junction is not None:
             self._junction.leave()
             self.means.joiner.pipes.clear()

@@ -7,6 +7,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable
 from contextlib import suppress
+from socket import SocketType
 from typing import Any
 
 from twisted.internet import address as twistedAddress
@@ -21,8 +22,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .junction import ENDING, READABLE, WRITABLE, Junction
+from .local import hostOf
 from .retired import RESET, BareConnection, Retired
 from .stream import Stream
+from .wire import Address
 
 __all__ = ["SocketStream"]
 
@@ -41,7 +44,7 @@ class SocketStream(Stream):
     """
 
     def __init__(
-        self, junction: Junction, reactor: Any, connected: socket.socket, peer: tuple[Any, ...]
+        self, junction: Junction, reactor: Any, connected: SocketType, peer: tuple[Any, ...]
     ) -> None:
         """
         @param connected: connected, and not blocking.
@@ -302,7 +305,15 @@ class SocketStream(Stream):
 
     # What else a transport does
 
-    def getHandle(self) -> socket.socket:
+    def peer(self) -> Address | None:
+        """
+        The other end's address; L{None} for a UNIX socket.
+        """
+        if self._socket.family == socket.AF_UNIX:
+            return None
+        return Address(hostOf(self._peer[0]), self._peer[1])
+
+    def getHandle(self) -> SocketType:
         """
         The socket.
         """

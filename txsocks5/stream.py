@@ -7,6 +7,7 @@ from __future__ import annotations
 import socket
 from contextlib import suppress
 from enum import Enum
+from socket import SocketType
 from typing import Protocol as TypingProtocol
 from typing import cast
 
@@ -210,7 +211,7 @@ class Stream:
         handle: object = None
         if not self._gone and ISystemHandle.providedBy(transport):
             handle = transport.getHandle()
-        if not isinstance(handle, socket.socket) or handle.family == socket.AF_UNIX:
+        if not isinstance(handle, SocketType) or handle.family == socket.AF_UNIX:
             return Fate.OPEN
         try:
             state = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]

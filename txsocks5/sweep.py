@@ -27,13 +27,14 @@ class Sweep:
     Looks at everything in it once a second.  That is coarse, and costs nothing for each
     packet: a delayed call of its own for each session would be moved with each of them.
 
-    The clock is only used while there is something to look at.
+    The clock is only used while there is something to look at, or as long as L{stay} says so.
     """
 
     period = 1.0
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
+        self._staying = False
         self._items: set[Sweepable] = set()
         self._next: IDelayedCall | None = None
 
@@ -56,6 +57,22 @@ class Sweep:
         Look at C{item} no more; nothing happens if it is not there.
         """
         self._items.discard(item)
+        if not self._items and self._next is not None and not self._staying:
+            self._next.cancel()
+            self._next = None
+
+    def stay(self) -> None:
+        """
+        Things come and go all the time now: let a delayed call run out that is not needed, which
+        is cheaper than to cancel it and soon make another.
+        """
+        self._staying = True
+
+    def leave(self) -> None:
+        """
+        Leave nothing behind when there is nothing to look at.
+        """
+        self._staying = False
         if not self._items and self._next is not None:
             self._next.cancel()
             self._next = None

@@ -4,6 +4,7 @@ C{twistd socks5}.
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,15 @@ _LOOK_UPS = 64
 _OTHER_THREADS = 8
 
 _log = Logger()
+
+
+def _collectSeldom() -> None:
+    """
+    Sessions leave nothing to the garbage collector, and looking for it takes a tenth of a short
+    session's time: leave out what is there from the start, and look more seldom.
+    """
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 class _CommandLineService(SOCKS5Service):
@@ -65,6 +75,7 @@ class _CommandLineService(SOCKS5Service):
                 self._accessLog.start()
                 _alsoUpon(signal.SIGUSR1, self._accessLog.rotate)
             super().startService()
+        _collectSeldom()
 
     def stopService(self) -> Deferred[None]:
         """

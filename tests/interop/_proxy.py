@@ -84,9 +84,11 @@ class Proxy:
 
     @ivar host: the address that it listens on.
     @ivar port: the port that it listens on.
+    @ivar process: its process.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, process: Program) -> None:
+        self.process = process
         host, _, port = address.rpartition(":")
         self.host = host.strip("[]")
         self.port = int(port)
@@ -174,12 +176,19 @@ class InteropTestCase(TestCase):
 
     # -- the server
 
-    async def startProxy(self, interface: str = "127.0.0.1") -> Proxy:
+    async def startProxy(
+        self,
+        interface: str = "127.0.0.1",
+        *more: str,
+        **variables: str,
+    ) -> Proxy:
         """
         Start a server that demands L{credentials}, and wait until clients may
         come.  It is stopped with the test, and fails it if it is not well.
 
         @param interface: the address that it listens on.
+        @param more: more options for it.
+        @param variables: environment variables that it gets besides the usual.
         """
         kind = "tcp6" if ":" in interface else "tcp"
         escaped = interface.replace(":", r"\:")
@@ -189,14 +198,15 @@ class InteropTestCase(TestCase):
         process = self.spawn(
             sys.executable,
             str(Path(sysconfig.get_path("scripts")) / "twistd"),
-            *("--nodaemon", "--pidfile=", "--logfile=-", "socks5", *options),
+            *("--nodaemon", "--pidfile=", "--logfile=-", "socks5", *options, *more),
             PYTHONPATH=os.pathsep.join(
                 [str(SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])]
             ),
+            **variables,
         )
         (address,) = await process.whenPrinted(READY)
         self.addCleanup(self._stop, process)
-        return Proxy(address)
+        return Proxy(address, process)
 
     async def _stop(self, process: Program) -> None:
         """

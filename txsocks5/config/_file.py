@@ -14,7 +14,8 @@ from ._problems import ConfigurationError, Problem
 
 __all__ = ["readConfiguration", "readText"]
 
-_MAX_OCTETS = 16 * 1024 * 1024
+# A list of a million destinations is half of it.
+_MAX_OCTETS = 64 * 1024 * 1024
 
 
 def readConfiguration(

@@ -39,7 +39,7 @@ class Command(IntEnum):
     UDP_ASSOCIATE = 3
 
 
-_COMMANDS = frozenset(Command)
+_COMMANDS = {int(command): command for command in Command}
 
 
 def _otherProtocol(first: int) -> str:
@@ -190,7 +190,7 @@ class Request:
             return None
         if strict and data[2]:
             raise ProtocolError(f"RSV is {data[2]:#04x}")
-        command = Command(number)
+        command = _COMMANDS[number]
         address = Address.read(data, 3, loose=command is Command.UDP_ASSOCIATE)
         if address is None:
             return None
