@@ -459,14 +459,11 @@ class UnservedTests(AssemblyFixture):
         """
         Nobody is to rely on it.
         """
-        quota = "quota = '1GiB/day'\n"
         paths = [
             line.partition(": ")[0]
             for line in self.lines(
                 "workers = 2\n[network]\nresolver = ['192.0.2.53', 'system']\n"
-                f"[limits]\ndatabase = 'x'\nquota_per_user = '1GiB/day'\n[users.'a b']\n{quota}"
-                f"outgoing = '192.0.2.1'\n[groups.c]\n{quota}outgoing = '192.0.2.1'\n"
-                f"[[rules]]\nallow = ['connect']\n{quota}"
+                "[users.'a b']\noutgoing = '192.0.2.1'\n[groups.c]\noutgoing = '192.0.2.1'\n"
             )
         ]
         self.assertEqual(
@@ -474,10 +471,6 @@ class UnservedTests(AssemblyFixture):
             [
                 "workers",
                 "network.resolver[0]",
-                "limits.quota_per_user",
-                'users."a b".quota',
-                "groups.c.quota",
-                "rules[0].quota",
                 'users."a b".outgoing',
                 "groups.c.outgoing",
             ],

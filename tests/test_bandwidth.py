@@ -222,6 +222,24 @@ class BucketTests(Limits):
         other.leave()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_askingOnAndOn(self) -> None:
+        """
+        A session that goes on as long as it is allowed anything does not do so octet by octet, as
+        they are collected: it has to wait for something worth the while.
+        """
+        for rate in (10_000, 1_000_000, 20_000_000):
+            self.setUp()
+            share = self.bucket(rate).share()
+            pieces = []
+            for _ in range(10_000):
+                pieces.append(min(share.allowance(), PIECE))
+                if not pieces[-1]:
+                    break
+                share.spent(pieces[-1])
+                # As long as it takes to move them.
+                self.clock.rightNow += 0.00003
+            self.assertLess(len(pieces), rate // 5 // PIECE + 10)
+
     def test_leaveInTurn(self) -> None:
         """
         A session that is called may be the end of others that wait.
@@ -233,6 +251,17 @@ class BucketTests(Limits):
         other.wait(lambda: self.fail("was called"))
         self.clock.advance(1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_fewTimers(self) -> None:
+        """
+        However many wait, they are called twenty times a second.
+        """
+        bucket = self.bucket(1_000_000)
+        hoses = [Hose(self.clock, bucket.share()) for _ in range(20)]
+        calls = []
+        self.patch(bucket, "_callThem", lambda: calls.append(None) or Bucket._callThem(bucket))
+        self.run_(10, hoses, 0.001)
+        self.assertIn(len(calls), range(180, 206))
 
     def test_brokenSession(self) -> None:
         """
@@ -338,11 +367,11 @@ class MetersTests(Limits):
         The least of all counts; what is spent counts everywhere.
         """
         self.assertEqual(self.meters.allowance(), 200)
-        self.meters.spent(150)
-        self.assertEqual(self.meters.allowance(), 50)
-        self.assertEqual(self.wide.share().allowance(), 250)
-        self.wide.share().spent(240)
-        self.assertEqual(self.meters.allowance(), 10)
+        self.meters.spent(100)
+        self.assertEqual(self.meters.allowance(), 100)
+        self.assertEqual(self.wide.share().allowance(), 300)
+        self.wide.share().spent(230)
+        self.assertEqual(self.meters.allowance(), 70)
 
     def test_directions(self) -> None:
         """

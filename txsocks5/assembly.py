@@ -29,7 +29,6 @@ from .config import (
     Problem,
     bareOrQuoted,
     contradictions,
-    quotasOf,
 )
 from .exposure import isLocal
 from .interfaces import IAuthenticator, IPolicy, IResolver
@@ -347,8 +346,6 @@ def _unserved(configuration: Configuration) -> Iterator[Problem]:
         if server != "system":
             found = f"found {server!r}"
             yield Problem(f"network.resolver[{index}]", f"{found}; {_NOT_SERVED.format('system')}")
-    for path, _ in quotasOf(configuration):
-        yield Problem(path, f"found a quota; {_NOT_SERVED.format('none')}")
     for table, owners in (("users", configuration.users), ("groups", configuration.groups)):
         for name, owner in owners.items():
             if owner.outgoing:

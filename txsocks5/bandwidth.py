@@ -38,6 +38,11 @@ _LEAST = 1024
 Octets that are worth a call to a session that waits, if there are as many.
 """
 
+_WORTHWHILE = 64 * 1024
+"""
+Octets that are worth relaying by themselves; less, where half a tick brings less.
+"""
+
 _TURNS = 256
 """
 How many sessions are called at a time; the others are next.
@@ -233,6 +238,7 @@ class Bucket:
         self._waiting: OrderedDict[Share, Callable[[], None]] = OrderedDict()
         self._reserved = 0
         self._next: IDelayedCall | None = None
+        self._calling = False
         self.setRate(rate)
 
     @property
@@ -251,6 +257,7 @@ class Bucket:
         self._rate = rate
         self._tick = max(_TICK, -(-_SECOND // rate))
         self._burst = _BURST * self._tick
+        self._worthwhile = min(self._tick * rate // _SECOND // 2, _WORTHWHILE)
         if self._next is not None:
             self._next.cancel()
             self._next = None
@@ -310,8 +317,12 @@ class Bucket:
         """
         credit = self._credit()
         if self._waiting:
-            return max(min(share.granted, credit), 0)
-        return max(credit - max(self._reserved - share.granted, 0), 0)
+            allowed = min(share.granted, credit)
+        else:
+            allowed = credit - max(self._reserved - share.granted, 0)
+        # Whoever asks again and again would otherwise find a few octets each time.
+        least = min(share.granted or self._worthwhile, self._worthwhile)
+        return allowed if allowed >= max(least, 1) else 0
 
     def spend(self, share: Share, octets: int) -> None:
         """
@@ -327,7 +338,7 @@ class Bucket:
         See L{Meter.wait}; a share waits once at a time.
         """
         self._waiting[share] = resume
-        if self._next is None:
+        if self._next is None and not self._calling:
             self._schedule()
 
     def leave(self, share: Share) -> None:
@@ -356,6 +367,7 @@ class Bucket:
         Divide what there is among those who wait.
         """
         self._next = None
+        self._calling = True
         self._reserved = 0
         credit = self._credit()
         turns = max(min(len(self._waiting), _TURNS, credit // _LEAST), 1)
@@ -367,7 +379,8 @@ class Bucket:
                     self._reserved += share.granted
                     resume()
         finally:
-            if self._waiting and self._next is None:
+            self._calling = False
+            if self._waiting:
                 self._schedule()
 
 
