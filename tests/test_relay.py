@@ -112,6 +112,7 @@ class Pair:
             PEER if tap is not None else None,
             meter,
         )
+        self.relay.begin()
 
     def flush(self) -> None:
         """
@@ -335,6 +336,7 @@ class RelayTests(SynchronousTestCase):
         pair.side.relay = CopyingRelay(
             pair.side.stream, outer, other.sweep, Timeouts(), pair.reasons.append
         )
+        pair.side.relay.begin()
         target.send(b"y" * 1000)
         flushAll(pair.near, far)
         self.assertFalse(far.client.reading)
@@ -394,6 +396,7 @@ class RelayTests(SynchronousTestCase):
             pair.side.relay = CopyingRelay(
                 pair.side.stream, outer, pair.sweep, Timeouts(), reasons.append
             )
+            pair.side.relay.begin()
             pair.flush()
             self.assertEqual(len(reasons), 1)
             if lost is ConnectionDone:

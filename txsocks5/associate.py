@@ -406,6 +406,11 @@ class Association:
         if limit and self._idler.idle(now, self._relayed) >= limit:
             self._end("association idle for too long")
 
+    def begin(self) -> None:
+        """
+        Datagrams are taken already: the client may have sent some before it has read the reply.
+        """
+
     def clientReceived(self, data: bytes) -> None:
         """
         Octets behind the request mean nothing (R-1928-76).

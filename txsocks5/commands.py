@@ -52,6 +52,11 @@ class Carrier(TypingProtocol):
 
     meter: Meter | None
 
+    def begin(self) -> None:
+        """
+        Begin, after L{clientReceived} has been called with what the client has sent ahead.
+        """
+
     def clientReceived(self, data: bytes) -> None:
         """
         The client has sent octets.
@@ -369,7 +374,9 @@ class Performance:
 
     def relay(self) -> Carrier:
         """
-        Begin to relay.
+        Make what relays.
+
+        @return: it, to be begun.
         """
         if self._target is not None:
             self.carrier = self._means.joiner.join(

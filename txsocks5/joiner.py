@@ -55,7 +55,7 @@ class Joiner:
         meter: Meter | None = None,
     ) -> KernelRelay | CopyingRelay:
         """
-        Begin to relay.
+        Make a relay, which is to be begun.
 
         @param peer: what C{tap} is told as the target's address.
 

@@ -140,15 +140,15 @@ class _Side:
         self.octets += len(data)
         if self._relay.meter is not None:
             self._relay.meter.spent(len(data))
-        self.give(data)
+        self.owe(data)
+        self._drain()
 
-    def give(self, data: bytes) -> None:
+    def owe(self, data: bytes) -> None:
         """
-        Pass octets on to the other side, behind those that are held.
+        Hold octets for the other side, behind those that are held.
         """
         self._rest += data
         self.held += len(data)
-        self._drain()
 
     def move(self) -> None:
         """
@@ -390,8 +390,6 @@ class KernelRelay:
         meter: Meter | None = None,
     ) -> None:
         """
-        Begin.
-
         @param junction: watches the sockets.
 
         @param client: not known to the reactor any more; likewise C{target}.
@@ -426,13 +424,21 @@ class KernelRelay:
             self._watchTime()
         # What each is still owed stands before what the other one sends.
         if client.unsent:
-            self._target.give(client.unsent)
+            self._target.owe(client.unsent)
         if target.unsent:
-            self._client.give(target.unsent)
-        for side in (self._client, self._target):
-            if side.connection.early:
-                side.take(side.connection.early)
-            side.move()
+            self._client.owe(target.unsent)
+
+    def begin(self) -> None:
+        """
+        Begin, unless it is over.
+        """
+        early = self._target.connection.early
+        if early and self.running:
+            self._target.take(early)
+        # First what the client is owed: sending that tells of a reset which reading would take for
+        # a regular end, as the reply has met it already.
+        self._target.move()
+        self._client.move()
 
     @property
     def fromClient(self) -> int:

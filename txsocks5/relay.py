@@ -225,7 +225,7 @@ class CopyingRelay:
         self._homeward = Flow(self._target, client, *both, homeward, meter)
         if timeouts.idle:
             self._watchTime()
-        target.listen(self)
+        self._peer = target
 
     @property
     def meter(self) -> Meter | None:
@@ -271,6 +271,12 @@ class CopyingRelay:
         The target's connection is gone.
         """
         self._sideLost(self._target, self._client, self._homeward, reason, "target")
+
+    def begin(self) -> None:
+        """
+        Take what the target sends, and what it has sent already.
+        """
+        self._peer.listen(self)
 
     def clientReceived(self, data: bytes) -> None:
         """

@@ -328,14 +328,16 @@ class SOCKS5Protocol(Protocol):
         assert self._performance is not None
         # Before there is a relay, which stops it again if the target takes no more.
         self._stream.resumeReading()
-        self._carrier = self._performance.relay()
-        self._take = self._carrier.clientReceived
         assert self._handshake is not None
         ahead = self._handshake.takeAhead()
         # What only the handshake needs is not kept while relaying, which may be for days.
         self._handshake = None
+        self._carrier = carrier = self._performance.relay()
+        self._take = carrier.clientReceived
         if ahead:
-            self._take(ahead)
+            carrier.clientReceived(ahead)
+        # It may be over by now.
+        carrier.begin()
 
     def finishClient(self) -> None:
         """

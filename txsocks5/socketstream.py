@@ -127,7 +127,7 @@ class SocketStream(Stream):
             self._end(_LOST, reset=True)
             return
         if not count:
-            self._pending = False
+            # It stays pending, for a relay to meet it, too.
             self._protocol.readConnectionLost()
             return
         if count < len(junction.buffer) and not self._near:
