@@ -576,12 +576,19 @@ class WarningTests(AssemblyFixture):
         self.patch(assembly, "userListOf", lambda checker: None)
         self.assertEqual(self.warnings(f"{MEMORY}[users.bob]"), [])
 
+    def test_withoutEffect(self) -> None:
+        """
+        So are rules that do nothing.
+        """
+        [line] = self.warnings("[[rules]]\nallow = ['connect']\n[[rules]]\ndeny = ['connect']")
+        self.assertTrue(line.startswith("rules[1]: "), line)
+
     def test_sameNames(self) -> None:
         """
         So are rules that the log cannot tell from each other.
         """
-        rule = "[[rules]]\nallow = ['connect']\nname = '{}'\n"
-        text = rule.format("a") + rule.format("b") + rule.format("a") + rule.format("a")
+        rule = "[[rules]]\nallow = ['connect']\nname = '{}'\nports = [{}]\n"
+        text = "".join(rule.format(name, port) for port, name in enumerate("abaa", 1))
         self.assertEqual(
             self.warnings(text),
             [

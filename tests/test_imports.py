@@ -63,7 +63,7 @@ LAYERS = (
     ("options", "service"),
     # The public names, the fakes for those who use them, and the command line.
     ("__init__",),
-    ("commandline", "tap", "testing._transport"),
+    ("check", "commandline", "tap", "testing._transport"),
     ("__main__", "testing._connection", "testing._private", "testing._recorded"),
     ("testing._ports", "testing._scripted"),
     ("testing._reactor",),
@@ -209,7 +209,9 @@ class ImportTests(SynchronousTestCase):
         Nobody imports the reactor but the command line, and that only when it is about to start:
         an import would install one.
         """
-        self.assertEqual(list(importersOf("twisted.internet.reactor")), [("tap", True)])
+        self.assertEqual(
+            list(importersOf("twisted.internet.reactor")), [("check", True), ("tap", True)]
+        )
 
     def test_wireIsPure(self) -> None:
         """

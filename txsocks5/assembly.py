@@ -30,6 +30,7 @@ from .config import (
     bareOrQuoted,
     contradictions,
 )
+from .doubts import doubts
 from .exposure import isLocal
 from .interfaces import IAuthenticator, IPolicy, IResolver
 from .ledger import Ledger
@@ -142,9 +143,9 @@ class _Assembler:
             self._judgeOpenProxy(exposed)
         self._judgeDatabase()
         if self.problems:
-            raise ConfigurationError(self.problems)
+            raise ConfigurationError(self.problems, self.warnings)
         self._doubtUsers(checkers)
-        self._doubtRules()
+        self._doubtRules(local=not exposed)
         return Assembly(
             configuration=configuration,
             local=not exposed,
@@ -295,10 +296,11 @@ class _Assembler:
             if name not in known and not isPrincipal:
                 self._doubt(path, f"no checker knows {name!r}")
 
-    def _doubtRules(self) -> None:
+    def _doubtRules(self, *, local: bool) -> None:
         """
-        Warn of rules that the log cannot tell from each other.
+        Warn of rules without effect, and of those that the log cannot tell from each other.
         """
+        self.warnings += doubts(self._configuration, local=local)
         first: dict[str, int] = {}
         for index, rule in enumerate(self._configuration.rules):
             if first.setdefault(rule.name, index) != index:

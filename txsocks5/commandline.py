@@ -50,6 +50,12 @@ class Options(usage.Options):
 
     subCommands: ClassVar[list[tuple[str, None, Callable[[], usage.Options], str]]] = [
         (
+            "check",
+            None,
+            _optionsOf("txsocks5.check"),
+            "Find out whether a server would start.",
+        ),
+        (
             "passwd",
             None,
             _optionsOf("txsocks5.passwd"),

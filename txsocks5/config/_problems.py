@@ -45,10 +45,13 @@ class ConfigurationError(Exception):
     A configuration with which nothing can be started.
 
     @ivar problems: all that is wrong with it; at least one.
+
+    @ivar warnings: what else is dubious, as far as that has been looked at.
     """
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    def __init__(self, problems: Iterable[Problem], warnings: Iterable[Problem] = ()) -> None:
         self.problems = tuple(problems)
+        self.warnings = tuple(warnings)
         super().__init__(*self.problems)
 
     @property
