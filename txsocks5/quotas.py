@@ -253,7 +253,8 @@ class Quotas:
         @return: a Deferred that fires when that is done, or has failed.
         """
         if self._writing is not None:
-            return self._writing.addCallback(lambda ignored: self.stop())
+            again = self.stop
+            return self._writing.addCallback(lambda ignored: again())
         self._sweep.remove(self)
         database = self._database
         if database is None:
