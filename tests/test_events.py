@@ -151,6 +151,7 @@ class ListTests(SynchronousTestCase):
             critical,
             {
                 "notListening",
+                "notReloaded",
                 "exhausted",
                 "accessLogLost",
                 "checkerBroken",

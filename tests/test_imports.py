@@ -40,7 +40,7 @@ LAYERS = (
     ("config._network", "config._patterns"),
     ("config._rules",),
     ("config._configuration",),
-    ("config._structure",),
+    ("config._differences", "config._structure"),
     ("config._file",),
     ("config",),
     # The borders, the machine's addresses.
@@ -49,8 +49,8 @@ LAYERS = (
     ("conditions", "encapsulation", "journal", "passwd", "policy", "quotas", "retired", "roster"),
     ("recvmmsg",),
     ("accesslog", "datagrams", "doubts", "kernel", "rules", "throttle", "wrapped"),
-    ("stream", "tickets"),
-    ("auth", "htpasswd", "initiator", "linger", "pam", "relay", "socketstream", "userlist"),
+    ("stream", "tickets", "userlist"),
+    ("auth", "htpasswd", "initiator", "linger", "pam", "relay", "socketstream"),
     ("acceptor", "checkers", "dialer"),
     ("outgoing",),
     ("joiner",),
@@ -60,6 +60,7 @@ LAYERS = (
     ("session",),
     ("commands", "handshake"),
     ("server",),
+    ("listening",),
     ("options", "service"),
     # The public names, the fakes for those who use them, and the command line.
     ("__init__",),

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+import contextlib
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -486,7 +487,7 @@ class StoppingTests(ServiceFixture):
             policy=ScriptedPolicy(),
             resolver=self.resolver,
             dialer=self.dialer,
-            timeouts=Timeouts(idle=600),
+            timeouts=Timeouts(idle=600, drain=0),
         )
         self.service = self.make("tcp:1080:interface=127.0.0.1")
         self.service.startService()
@@ -1150,6 +1151,11 @@ class DescriptorTests(SynchronousTestCase):
 
         @return: what is left of its log.
         """
+        self.server.terminate()
+        with contextlib.suppress(ConnectionRefusedError):
+            while True:
+                socket.create_connection(("127.0.0.1", self.port), timeout=20).close()
+        # It waits for sessions, unless it is told a second time.
         self.server.terminate()
         return self.server.communicate(timeout=30)[0]
 

@@ -411,6 +411,13 @@ class Association:
         Datagrams are taken already: the client may have sent some before it has read the reply.
         """
 
+    def review(self) -> None:
+        """
+        Policy has become another one: judge the destinations anew, and let only those answer that
+        may still be sent to.
+        """
+        self._sources.restrict(self._destinations.review())
+
     def clientReceived(self, data: bytes) -> None:
         """
         Octets behind the request mean nothing (R-1928-76).

@@ -38,12 +38,14 @@ from .interfaces import (
     IConversation,
     Identity,
     IRecallingChecker,
+    IRevoking,
     Refused,
     Step,
 )
 from .shared import Shared
 from .throttle import Exhausted, Throttle
 from .turnstile import Turnstile
+from .userlist import userListOf
 from .wire import NO_ACCEPTABLE_METHOD, Credentials, IPAddress, Method, PasswordStatus
 
 __all__ = [
@@ -180,7 +182,7 @@ def gssapiAuthenticator(
     return GSSAPIAuthenticator(reactor, keytab=keytab, service=service, levels=levels)
 
 
-@implementer(IAuthenticator)
+@implementer(IAuthenticator, IRevoking)
 class PasswordAuthenticator:
     """
     Method C{02}, RFC 1929, over any C{twisted.cred} checker for
@@ -221,6 +223,7 @@ class PasswordAuthenticator:
         self._reactor: IReactorTime = reactor
         self._threads: IReactorThreads = reactor
         self._checkers = tuple(checkers)
+        self._users = [userListOf(checker) for checker in self._checkers]
         self._failures = failures or Failures()
         self._throttle = Throttle(reactor, self._failures)
         self._turnstile = Turnstile(running, waiting)
@@ -232,6 +235,12 @@ class PasswordAuthenticator:
         Begin; see L{IAuthenticator.conversation}.
         """
         return _PasswordConversation(self, client)
+
+    def stands(self, identity: Identity) -> bool:
+        """
+        Whether a checker knows the user, or does not tell; see L{IRevoking.stands}.
+        """
+        return any(users is None or users.knows(identity.name) for users in self._users)
 
     async def judge(self, credentials: Credentials, client: IPAddress | None) -> Accepted | Refused:
         """

@@ -21,12 +21,13 @@ from .bandwidth import Meter
 from .bind import Binder, Listener
 from .config import Timeouts
 from .dialer import ConnectedSocket
-from .errors import ConnectFailed, SOCKSError
+from .errors import ConnectFailed, NotAllowed, SOCKSError
 from .events import Emitter
 from .interfaces import Identity, IRelayObserver, IRelayTap, Question, Record, Verdict
 from .joiner import Joiner
 from .ledger import Holding, Ledger
 from .outgoing import Admitted, Outgoing, Target
+from .policy import SelfProtectingPolicy
 from .session import Session
 from .stream import Stream
 from .sweep import Sweep
@@ -104,6 +105,8 @@ class Means:
     @ivar ledger: holds the clients to their limits.
 
     @ivar joiner: joins the two sides of a CONNECT or BIND.
+
+    @ivar policy: decides; it may be told to decide otherwise while something is under way.
     """
 
     outgoing: Outgoing
@@ -114,6 +117,7 @@ class Means:
     observer: IRelayObserver | None
     ledger: Ledger
     joiner: Joiner
+    policy: SelfProtectingPolicy
 
 
 @attrs.frozen
@@ -182,6 +186,7 @@ class Performance:
         self._target: Target | None = None
         self._tap: IRelayTap | None = None
         self._holding: Holding | None = None
+        self._version = means.policy.version
 
     def begin(self) -> Deferred[Any] | None:
         """
@@ -362,7 +367,28 @@ class Performance:
         The command has been done.
         """
         self._record.reached, self._record.reason = reached, why
+        if self._version != self._means.policy.version:
+            self._judgeAgain(reached)
         self._session.established(bound)
+
+    def _judgeAgain(self, reached: Address) -> None:
+        """
+        Policy has become another one while this was under way.
+
+        @raise NotAllowed: the new one says no.
+        """
+        self._means.outgoing.judge(self._question)
+        if self._question.destination is not None and not isinstance(reached.host, str):
+            verdict = self._means.policy.judgeAddress(self._question, reached.host)
+            if not verdict.allowed:
+                raise NotAllowed(verdict.reason)
+
+    def review(self) -> None:
+        """
+        Policy has become another one: the destinations of an association are judged anew.
+        """
+        if self._association is not None:
+            self._association.review()
 
     def _observe(self) -> IRelayTap | None:
         """

@@ -178,6 +178,27 @@ class Destinations:
         for field in old:
             self._forget(field)
 
+    def review(self) -> set[str]:
+        """
+        Judge all destinations anew, but for those that are being looked up, which are judged then.
+
+        @return: the addresses in text that datagrams may still be sent to.
+        """
+        admitted: set[str] = set()
+        for field, destination in list(self._all.items()):
+            if destination.lookUp is None:
+                question = attrs.evolve(self._question, destination=destination.address)
+                destination.targets = [
+                    target
+                    for target in destination.targets
+                    if self._outgoing.admits(question, target.host)
+                ]
+                admitted.update(str(target.host) for target in destination.targets)
+                if not destination.targets:
+                    # It may be one that was denied before and is not now.
+                    self._forget(field)
+        return admitted
+
     def close(self) -> None:
         """
         Forget all destinations, and drop what waits.

@@ -124,6 +124,23 @@ crowded = Event(
     },
 )
 
+reloaded = Event(
+    "reloaded",
+    LogLevel.info,
+    "configuration reloaded; changed: {changed}; {ended} sessions ended",
+    {
+        "changed": "the keys with other values than before",
+        "ended": "how many sessions are no longer allowed",
+    },
+)
+
+notReloaded = Event(
+    "notReloaded",
+    LogLevel.critical,
+    "configuration not reloaded, everything stays as it was: {reason}",
+    {"reason": "what is wrong with it; there is an event for each fault"},
+)
+
 exhausted = Event(
     "exhausted",
     LogLevel.critical,
@@ -324,6 +341,8 @@ EVENTS = (
     dubious,
     ready,
     crowded,
+    reloaded,
+    notReloaded,
     exhausted,
     quotaOver,
     quotasNotSaved,

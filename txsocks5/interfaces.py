@@ -41,6 +41,7 @@ __all__ = [
     "IRelayObserver",
     "IRelayTap",
     "IResolver",
+    "IRevoking",
     "ISOCKSReactor",
     "IUserList",
     "Identity",
@@ -203,6 +204,19 @@ class IRecallingChecker(Interface):
         @param credentials: a user name and a password, as octets.
 
         @return: what C{requestAvatarId} gave; L{None} if it has to be asked.
+        """
+
+
+class IRevoking(Interface):
+    """
+    An L{IAuthenticator} that can tell, later, that somebody is no longer to be served.
+    """
+
+    def stands(identity: Identity) -> bool:
+        """
+        May the sessions of somebody go on who has authenticated before, perhaps with another
+        object of this method?  Asked for each session when the server is given other
+        authenticators; it must not block.
         """
 
 

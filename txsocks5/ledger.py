@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
 from functools import partial
 from time import time
 from typing import Any, TypeVar
@@ -19,7 +18,7 @@ from twisted.logger import Logger
 
 from . import events
 from .bandwidth import Bucket, Meter, Meters, Part, Share
-from .config import Group, Limits, Rule, User
+from .config import Group, Limits, Rule, User, timestamp
 from .errors import NotAllowed, OverLimit, Overloaded
 from .interfaces import Question
 from .quotas import Account, Quotas
@@ -229,7 +228,7 @@ class Ledger:
         for account in self._accounts(holding, entitled):
             if not account.left:
                 raise OverLimit(account.reason)
-        if entitled.expires is not None and _timestamp(entitled.expires) <= self._now():
+        if entitled.expires is not None and timestamp(entitled.expires) <= self._now():
             raise NotAllowed(f"{_called(holding.name)} expired at {entitled.expires.isoformat()}")
         try:
             for key, limit, whose in self._counted(holding, entitled):
@@ -397,10 +396,3 @@ def _inThread(reactor: Any, call: Callable[[], _T]) -> Deferred[_T]:
     Call something in one of a reactor's threads.
     """
     return deferToThreadPool(reactor, reactor.getThreadPool(), call)
-
-
-def _timestamp(moment: datetime) -> float:
-    """
-    Seconds since 1970 in UTC; a time without a zone is one of UTC.
-    """
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -39,6 +39,7 @@ from .errors import (
     ConnectFailed,
     NameNotResolved,
     NotAllowed,
+    Overloaded,
     TimedOut,
 )
 from .interfaces import IDialer, IPolicy, IResolver, Question, Verdict
@@ -382,6 +383,18 @@ class Outgoing:
         if not verdict.allowed:
             raise NotAllowed(verdict.reason)
         return Admitted((host,), verdict)
+
+    def admits(self, question: Question, host: IPAddress) -> bool:
+        """
+        Whether policy still allows what it has allowed before; it does where that cannot be told.
+        """
+        try:
+            self.judge(question)
+            return self._policy.judgeAddress(question, host).allowed
+        except NotAllowed:
+            return False
+        except Overloaded:
+            return True
 
     async def find(self, question: Question) -> Admitted:
         """

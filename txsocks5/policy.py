@@ -153,6 +153,8 @@ class SelfProtectingPolicy:
     """
     Stands in front of any policy and refuses the server's own listeners, which would only
     make it talk to itself (S-18).
+
+    @ivar version: how often the policy behind it has been replaced.
     """
 
     def __init__(self, policy: IPolicy, listeners: Iterable[Address]) -> None:
@@ -163,6 +165,14 @@ class SelfProtectingPolicy:
         """
         self._policy = policy
         self._listeners = listeners
+        self.version = 0
+
+    def replace(self, policy: IPolicy) -> None:
+        """
+        Let another policy decide the rest from now on.
+        """
+        self._policy = policy
+        self.version += 1
 
     def judgeClient(self, client: IPAddress | None) -> Verdict:
         """

@@ -4,14 +4,15 @@ The hinge between a client's transport and everything else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet import tcp, unix
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import (
     IAddress,
+    IDelayedCall,
     IHalfCloseableProtocol,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -26,10 +27,10 @@ from .associate import Associations
 from .auth import Anonymous, byMethod
 from .bind import Binder
 from .commands import Carrier, Client, Means, Performance
-from .config import Network, Timeouts
+from .config import Group, Limits, Network, Rule, Timeouts, User
 from .deadlines import Deadlines
 from .dialer import SocketDialer
-from .errors import OverLimit, ProtocolError, ReplyCode, replyCodeOf
+from .errors import OverLimit, Overloaded, ProtocolError, ReplyCode, replyCodeOf
 from .handshake import Handshake
 from .interfaces import (
     Accepted,
@@ -41,7 +42,9 @@ from .interfaces import (
     IProtection,
     IRelayObserver,
     IResolver,
+    IRevoking,
     ISOCKSReactor,
+    Question,
     Record,
 )
 from .joiner import Joiner
@@ -50,6 +53,7 @@ from .junction import Junction
 from .ledger import Ledger
 from .linger import Linger
 from .outgoing import Outgoing, SystemResolver, TCPDialer
+from .pipes import PipePool
 from .policy import DefaultPolicy, SelfProtectingPolicy
 from .session import SessionMachine
 from .socketstream import SocketStream
@@ -67,6 +71,8 @@ from .wire import (
 from .wrapped import isNowhere, knowsClient, passHalfClose
 
 __all__ = ["SOCKS5Factory", "SOCKS5Protocol"]
+
+_T = TypeVar("_T")
 
 _PLAIN_PORTS = (tcp.Port, unix.Port)
 _NOBODY = Identity("", NO_ACCEPTABLE_METHOD)
@@ -399,11 +405,42 @@ class SOCKS5Protocol(Protocol):
         del self._session, self._take
         self._performance = self._carrier = self._linger = None
 
-    def stop(self) -> None:
+    @property
+    def isServed(self) -> bool:
         """
-        The server stops.
+        Whether the client has made its request.
         """
-        self._session.stopped("server stopped")
+        return self.record.question is not None
+
+    def stop(self, reason: str = "server stopped") -> None:
+        """
+        The server has no more for this client.
+        """
+        self._session.stopped(reason)
+
+    def review(self) -> bool:
+        """
+        Others may be allowed to do other things than before: end, if this is not allowed any more.
+
+        @return: whether it has.
+        """
+        question = self.record.question
+        if question is None:
+            # Policy is asked when the request comes; but who this is may be known already.
+            gone = not self.factory.stands(self._identity)
+            if gone:
+                self.stop("the user is gone")
+            return gone
+        try:
+            refusal = self.factory.refusal(question, self.record.reached)
+        except Overloaded:
+            # Which does not make it forbidden.
+            refusal = ""
+        if refusal:
+            self.stop(f"no longer allowed: {refusal}")
+        elif self._performance is not None:
+            self._performance.review()
+        return bool(refusal)
 
     def _say(self, message: bytes) -> None:
         """
@@ -501,36 +538,46 @@ class SOCKS5Factory(Factory):
             could select.
         """
         self.reactor: ISOCKSReactor = reactor
-        self.network = network = network or Network()
-        self.timeouts = timeouts = timeouts or Timeouts()
         self.listeners: set[Address] = set()
         self.sessions: set[SOCKS5Protocol] = set()
         self._junction = Junction(reactor) if Junction.worksWith(reactor) else None
         self.numbers = count(1)
         self.journal: IJournal = journal or EventJournal()
-        self.deadlines = Deadlines(reactor, timeouts.handshake)
         self.authenticators = byMethod(authenticators)
-        self.policy: IPolicy = SelfProtectingPolicy(policy or DefaultPolicy(), self.listeners)
-        sweep = Sweep(reactor)
-        outgoing = Outgoing(
-            reactor,
-            self.policy,
+        self.policy = SelfProtectingPolicy(policy or DefaultPolicy(), self.listeners)
+        self.ledger = ledger or Ledger(reactor)
+        self._sweep = Sweep(reactor)
+        self._pipes = PipePool()
+        self._dialer = dialer
+        self._observer = observer
+        self._settle(
             resolver or SystemResolver(reactor.nameResolver),
-            dialer or self._defaultDialer(),
-            network,
-            timeouts,
+            network or Network(),
+            timeouts or Timeouts(),
         )
+        self._idlers: list[Deferred[None]] = []
+
+    def _settle(self, resolver: IResolver, network: Network, timeouts: Timeouts) -> None:
+        """
+        Make what depends on these settings.
+        """
+        reactor, policy, sweep = self.reactor, self.policy, self._sweep
+        self.network = network
+        self.timeouts = timeouts
+        self.deadlines = Deadlines(reactor, timeouts.handshake)
+        dialer = self._dialer or self._defaultDialer()
+        outgoing = Outgoing(reactor, policy, resolver, dialer, network, timeouts)
         self.means = Means(
             outgoing,
-            Binder(reactor, outgoing, self.policy, network, timeouts),
+            Binder(reactor, outgoing, policy, network, timeouts),
             Associations(reactor, outgoing, network, timeouts, sweep),
             sweep,
             timeouts,
-            observer,
-            ledger or Ledger(reactor),
-            Joiner(reactor, sweep, timeouts, self._junction),
+            self._observer,
+            self.ledger,
+            Joiner(reactor, sweep, timeouts, self._junction, self._pipes),
+            policy,
         )
-        self._idle: Deferred[None] | None = None
 
     def _defaultDialer(self) -> IDialer | SocketDialer:
         """
@@ -563,7 +610,7 @@ class SOCKS5Factory(Factory):
         """
         Somebody listens for us.
         """
-        self.means.sweep.stay()
+        self._sweep.stay()
         self.deadlines.stay()
         if self._junction is not None:
             self._junction.stay()
@@ -572,11 +619,11 @@ class SOCKS5Factory(Factory):
         """
         Nobody listens for us any more.
         """
-        self.means.sweep.leave()
+        self._sweep.leave()
         self.deadlines.leave()
         if self._junction is not None:
             self._junction.leave()
-            self.means.joiner.pipes.clear()
+            self._pipes.clear()
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """
@@ -584,14 +631,121 @@ class SOCKS5Factory(Factory):
         """
         return SOCKS5Protocol(self)
 
+    def stands(self, identity: Identity) -> bool:
+        """
+        Whether somebody who has authenticated may go on.
+        """
+        if identity.method == NO_ACCEPTABLE_METHOD:
+            return True
+        authenticator = self.authenticators.get(identity.method)
+        if authenticator is None:
+            return False
+        return not IRevoking.providedBy(authenticator) or authenticator.stands(identity)
+
+    def refusal(self, question: Question, reached: Address | None) -> str:
+        """
+        Judge a request that was allowed before.
+
+        @param reached: where it has led to, if it has.
+
+        @return: why it is not allowed now; empty if it is.
+
+        @raise Overloaded: it cannot be told now.
+        """
+        identity = question.identity
+        if not self.stands(identity):
+            return f"user {identity.name!r} is gone"
+        verdict = self.policy.judgeClient(question.client) if not identity.method else None
+        if verdict is None or verdict.allowed:
+            verdict = self.policy.judgeRequest(question)
+        host = None if reached is None or question.destination is None else reached.host
+        if verdict.allowed and host is not None and not isinstance(host, str):
+            verdict = self.policy.judgeAddress(question, host)
+        return "" if verdict.allowed else verdict.reason
+
+    def reconfigure(
+        self,
+        *,
+        authenticators: Iterable[IAuthenticator],
+        policy: IPolicy,
+        resolver: IResolver,
+        network: Network,
+        timeouts: Timeouts,
+        limits: Limits,
+        users: Mapping[str, User],
+        groups: Mapping[str, Group],
+        rules: Iterable[Rule],
+    ) -> int:
+        """
+        Serve in another way from now on.  Sessions that are still allowed go on; the others end.
+        What was under way before is judged by the new policy as well, and keeps to the other
+        settings that it began with.
+
+        @param authenticators: see L{__init__}, for this and the next ones.
+
+        @param limits: see L{Ledger.reconfigure}, for this and the next ones.
+
+        @return: how many sessions have ended.
+
+        @raise ValueError: see L{SOCKS5Factory}; nothing has changed then.
+        """
+        self.authenticators = byMethod(authenticators)
+        self.policy.replace(policy)
+        deadlines = self.deadlines
+        self._settle(resolver, network, timeouts)
+        if self.numPorts:
+            self.deadlines.stay()
+        deadlines.leave()
+        self.ledger.reconfigure(limits, users, groups, rules)
+        return self.review()
+
+    def review(self) -> int:
+        """
+        End the sessions that are not allowed any more.
+
+        @return: how many.
+        """
+        return sum([session.review() for session in list(self.sessions)])
+
     def forget(self, session: SOCKS5Protocol) -> None:
         """
         A session has ended.
         """
         self.sessions.discard(session)
-        if not self.sessions and self._idle is not None:
-            idle, self._idle = self._idle, None
-            idle.callback(None)
+        if not self.sessions and self._idlers:
+            idlers, self._idlers = self._idlers, []
+            for idler in idlers:
+                idler.callback(None)
+
+    def _whenIdle(self) -> Deferred[None]:
+        """
+        Wait until there are no sessions.
+        """
+        if not self.sessions:
+            return succeed(None)
+        idler: Deferred[None] = Deferred()
+        self._idlers.append(idler)
+        return idler
+
+    def drain(self, seconds: float) -> Deferred[None]:
+        """
+        Let the sessions come to their end.  Connections that have not made their request end now.
+
+        @param seconds: when to end those that are left, as L{stopSessions} does: 0 for now.  That
+            can be called sooner, too.
+
+        @return: a Deferred that fires when there is none left.
+        """
+        if not seconds:
+            return self.stopSessions()
+        for session in list(self.sessions):
+            if not session.isServed:
+                session.stop()
+        idle = self._whenIdle()
+        if not idle.called:
+            late = self.reactor.callLater(seconds, self.stopSessions)
+            idle.addBoth(_lift, late)
+        return idle
 
     def stopSessions(self) -> Deferred[None]:
         """
@@ -599,10 +753,15 @@ class SOCKS5Factory(Factory):
 
         @return: a Deferred that fires when there is none left.
         """
-        if not self.sessions:
-            return succeed(None)
-        self._idle = self._idle or Deferred()
-        idle = self._idle
         for session in list(self.sessions):
             session.stop()
-        return idle
+        return self._whenIdle()
+
+
+def _lift(result: _T, late: IDelayedCall) -> _T:
+    """
+    It was not needed.
+    """
+    if late.active():
+        late.cancel()
+    return result

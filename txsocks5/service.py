@@ -1,36 +1,54 @@
 """
-The life of a server: it begins to listen, and stops.
+The life of a server: it begins to listen, serves in other ways, and stops.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
+from typing import Protocol as TypingProtocol
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredLock
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from . import events, local
-from .acceptor import Acceptor
+from . import events
+from .config import Configuration, differences, timestamp
+from .listening import BACKLOG, Listening
 from .server import SOCKS5Factory
 from .wire import Address, Method
 
 __all__ = ["BACKLOG", "SOCKS5Service"]
 
-BACKLOG = 4096
-"""
-Connections that the system keeps until they are accepted, where an endpoint string does not say
-otherwise.  The system's own limit holds beside it.
-"""
-
-
 _PLAIN = ("tcp:", "tcp6:", "systemd:")
-_WITH_BACKLOG = ("tcp", "tcp6", "ssl", "tls", "unix")
+
+_MAX_AHEAD = 3600.0
+"""
+Seconds until the calendar is looked at again for users whose time is over: it may be set, and a
+delayed call cannot be years ahead.
+"""
+
+
+class Plan(TypingProtocol):
+    """
+    What a server is made from.
+    """
+
+    @property
+    def configuration(self) -> Configuration:
+        """
+        What an operator has set.
+        """
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """
+        What L{SOCKS5Factory.reconfigure} takes.
+        """
 
 
 class SOCKS5Service(Service):
@@ -40,19 +58,26 @@ class SOCKS5Service(Service):
 
     _log = Logger()
 
-    def __init__(self, factory: SOCKS5Factory, listen: str | Sequence[str]) -> None:
+    def __init__(
+        self,
+        factory: SOCKS5Factory,
+        listen: str | Sequence[str],
+        configuration: Configuration | None = None,
+    ) -> None:
         """
         @param factory: serves the clients; its reactor listens.
 
         @param listen: a Twisted server endpoint string, C{tcp:1080:interface=127.0.0.1} say, or
             several.
+
+        @param configuration: what the factory has been made from, if it was one.
         """
         self._factory = factory
         self._listen = (listen,) if isinstance(listen, str) else tuple(listen)
-        self._ports: list[IListeningPort] = []
-        self._acceptors: list[Acceptor] = []
-        # The endpoints that take their time, and have not begun to listen yet.
-        self._waiting: list[Deferred[None]] = []
+        self._configuration = configuration or Configuration()
+        self._listenings: list[Listening] = []
+        self._reloading = DeferredLock()
+        self._expiry: IDelayedCall | None = None
         self._began = False
 
     def privilegedStartService(self) -> None:
@@ -79,6 +104,7 @@ class SOCKS5Service(Service):
             self._stopListening()
             raise
         Service.startService(self)
+        self._lookForExpired()
 
     def _begin(self) -> None:
         """
@@ -89,38 +115,27 @@ class SOCKS5Service(Service):
         self._began = True
         failures: list[Failure] = []
         for description in self._listen:
-            listened = maybeDeferred(self._listenAt, description).addCallback(self._listening)
+            listening = Listening(self._factory, description)
+            self._listenings.append(listening)
+            listened = listening.begin().addCallback(self._admit, listening)
             if listened.called:
                 listened.addErrback(failures.append)
                 if failures:
                     break
             else:
                 # One of the endpoints that take their time.
-                self._waiting.append(listened)
                 listened.addErrback(self._failed)
         if failures:
             self._stopListening()
             failures[0].raiseException()
         self._announce()
 
-    def _listenAt(self, description: str) -> Deferred[IListeningPort]:
-        """
-        Listen at one endpoint.
-        """
-        return _endpoint(self._factory.reactor, description).listen(self._factory)
-
-    def _listening(self, port: IListeningPort) -> None:
+    def _admit(self, result: object, listening: Listening) -> None:
         """
         One endpoint listens.
         """
-        self._ports.append(port)
-        acceptor = self._factory.takeOver(port)
-        if acceptor is not None:
-            self._acceptors.append(acceptor)
-        address = local.addressOf(port.getHost())
-        if address is not None:
-            self._factory.listeners.add(address)
-        events.listening.emit(self._log, address=_describe(port, address))
+        listening.admit()
+        events.listening.emit(self._log, address=str(listening))
 
     def _failed(self, reason: Failure) -> None:
         """
@@ -133,47 +148,140 @@ class SOCKS5Service(Service):
         """
         Say that all is in place, and how to see it work.
         """
-        if not self._ports:
+        first = self._listenings[0] if self._listenings else None
+        if first is None or first.port is None:
             return
         methods = self._factory.authenticators
         offered = [f"{number:02x} ({type(each).__name__})" for number, each in methods.items()]
         events.offering.emit(self._log, methods=", ".join(offered))
         login = {Method.NONE: "", Method.PASSWORD: "USER:PASSWORD@"}
         usable = [login[Method(number)] for number in methods if number in login]
-        if usable and self._listen[0].startswith(_PLAIN):
-            address = local.addressOf(self._ports[0].getHost())
-            if address is not None:
-                url = f"socks5h://{min(usable, key=len)}{_here(address)}"
-                events.ready.emit(self._log, url=url)
+        if usable and first.address is not None and self._listen[0].startswith(_PLAIN):
+            url = f"socks5h://{min(usable, key=len)}{_here(first.address)}"
+            events.ready.emit(self._log, url=url)
 
     def _stopListening(self) -> Deferred[Any]:
         """
         Close all ports.
         """
         self._began = False
-        waiting, self._waiting = self._waiting, []
-        for listened in waiting:
-            listened.cancel()
-        acceptors, self._acceptors = self._acceptors, []
-        for acceptor in acceptors:
-            acceptor.stop()
-        ports, self._ports = self._ports, []
-        for port in ports:
-            address = local.addressOf(port.getHost())
-            if address is not None:
-                self._factory.listeners.discard(address)
-        return DeferredList([maybeDeferred(port.stopListening) for port in ports])
+        listenings, self._listenings = self._listenings, []
+        return DeferredList([listening.stop() for listening in listenings])
+
+    def reload(self, plan: Plan) -> Deferred[None]:
+        """
+        Serve by another configuration from now on.  Sessions that it allows go on untouched, and
+        those that it does not end at once; its limits hold for all of them.  Listeners that it does
+        not name are closed, others are opened.
+
+        @param plan: an L{Assembly <txsocks5.assembly.Assembly>}.  All that can be judged beforehand
+            was judged when it was made.
+
+        @return: a Deferred that fires when that is done; or fails with whatever keeps a new
+            endpoint from listening, and then everything is as it was.
+        """
+        return self._reloading.run(lambda: Deferred.fromCoroutine(self._reload(plan)))
+
+    async def _reload(self, plan: Plan) -> None:
+        """
+        See L{reload}.
+        """
+        configuration = plan.configuration
+        wanted = configuration.listen if self._began else ()
+        kept = [each for each in self._listenings if each.description in wanted]
+        removed = [each for each in self._listenings if each.description not in wanted]
+        present = {each.description for each in kept}
+        added = [
+            Listening(self._factory, description)
+            for description in dict.fromkeys(wanted)
+            if description not in present
+        ]
+        await self._exchange(removed, added)
+        self._listenings = kept + added
+        changed = differences(self._configuration, configuration)
+        self._listen, self._configuration = configuration.listen, configuration
+        ended = self._factory.reconfigure(**plan.settings)
+        for listening in added:
+            self._admit(None, listening)
+        self._lookForExpired()
+        events.reloaded.emit(self._log, changed=", ".join(changed) or "nothing", ended=ended)
+
+    async def _exchange(self, removed: Sequence[Listening], added: Sequence[Listening]) -> None:
+        """
+        Listen at new endpoints, admitting nobody yet, and no longer at old ones.
+
+        @raise Exception: what keeps one from listening; then the old ones listen.
+        """
+        stopped = False
+        try:
+            for listening in added:
+                try:
+                    await listening.begin()
+                except CannotListenError:
+                    if stopped or not removed:
+                        raise
+                    # One that is to go may stand in the way.
+                    stopped = True
+                    await DeferredList([each.stop() for each in removed])
+                    await listening.begin()
+        except BaseException:
+            await DeferredList([each.stop() for each in added])
+            if stopped:
+                for each in removed:
+                    await each.begin()
+                    each.admit()
+            raise
+        if not stopped:
+            # Before others hold, those who come by these must not.
+            for each in removed:
+                each.stop()
+
+    def _lookForExpired(self) -> None:
+        """
+        End the sessions of users whose time is over, now and whenever that of another one is.
+        """
+        if self._expiry is not None and self._expiry.active():
+            self._expiry.cancel()
+        self._expiry = None
+        now = self._factory.reactor.seconds()
+        ends = [
+            timestamp(user.expires)
+            for user in self._configuration.users.values()
+            if user.expires is not None
+        ]
+        ahead = [end - now for end in ends if end > now]
+        if ahead:
+            seconds = min(*ahead, _MAX_AHEAD)
+            self._expiry = self._factory.reactor.callLater(seconds, self._expired)
+
+    def _expired(self) -> None:
+        """
+        Somebody's time may be over.
+        """
+        self._factory.review()
+        self._lookForExpired()
 
     def stopService(self) -> Deferred[None]:
         """
-        Close the listeners, then the sessions, and write down what quotas have been used.
+        Close the listeners, wait for the sessions as long as L{Timeouts.drain
+        <txsocks5.config.Timeouts.drain>} says, end those that are left, and write down what quotas
+        have been used.
 
         @return: a Deferred that fires when nothing is left of either.
         """
         Service.stopService(self)
+        if self._expiry is not None and self._expiry.active():
+            self._expiry.cancel()
         stopped = self._stopListening()
-        stopped.addCallback(lambda ignored: self._factory.stopSessions())
-        return stopped.addCallback(lambda ignored: self._factory.means.ledger.stop())
+        drained = self._factory.drain(self._factory.timeouts.drain)
+        stopped.addCallback(lambda ignored: drained)
+        return stopped.addCallback(lambda ignored: self._factory.ledger.stop())
+
+    def stopNow(self) -> None:
+        """
+        Wait for no session any more.
+        """
+        self._factory.stopSessions()
 
 
 def _here(address: Address) -> Address:
@@ -184,31 +292,3 @@ def _here(address: Address) -> Address:
         return address
     loopback = "127.0.0.1" if address.host.version == 4 else "::1"
     return Address(ip_address(loopback), address.port)
-
-
-def _describe(port: IListeningPort, address: Address | None) -> str:
-    """
-    Where a port listens, for the log.
-    """
-    if address is not None:
-        return str(address)
-    name = getattr(port.getHost(), "name", None)
-    return f"unix:{name.decode('utf-8', 'replace')}" if isinstance(name, bytes) else str(port)
-
-
-def _endpoint(reactor: Any, description: str) -> IStreamServerEndpoint:
-    """
-    Make an endpoint, with our backlog if it is of a kind that has one and does not set it.
-    """
-    kind = description.removeprefix("haproxy:").partition(":")[0]
-    endpoint: IStreamServerEndpoint
-    if kind in _WITH_BACKLOG and ":backlog=" not in description:
-        try:
-            endpoint = serverFromString(reactor, f"{description}:backlog={BACKLOG}")
-            return endpoint
-        except TypeError:
-            # It is set without its name being said; or something is wrong, which the next line
-            # finds out.
-            pass
-    endpoint = serverFromString(reactor, description)
-    return endpoint

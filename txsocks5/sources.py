@@ -4,6 +4,8 @@ Who may answer to an association, and how its client is told who has, RFC 1928 s
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from .peers import Peer, hostOf
 from .wire import Address
 
@@ -40,6 +42,15 @@ class Sources:
                 del self._hosts[next(iter(self._hosts))]
                 self._headers.clear()
             self._hosts[host] = None
+
+    def restrict(self, hosts: Container[str]) -> None:
+        """
+        Let none answer but some of those that may now.
+
+        @param hosts: their addresses in text, as for L{allow}.
+        """
+        self._hosts = {host: None for host in self._hosts if host in hosts}
+        self._headers.clear()
 
     def header(self, peer: Peer) -> tuple[bytes, Address] | None:
         """

@@ -29,6 +29,7 @@ __all__ = ["Options", "makeService"]
 
 _Result = TypeVar("_Result")
 
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 _LOOK_UPS = 64
 _OTHER_THREADS = 8
 
@@ -79,12 +80,23 @@ class _CommandLineService(SOCKS5Service):
 
     def stopService(self) -> Deferred[None]:
         """
-        Stop; see L{SOCKS5Service.stopService}.
+        Stop; see L{SOCKS5Service.stopService}.  Whoever asks for it a second time does not want to
+        wait.
         """
-        stopped = super().stopService()
+        before = {number: signal.signal(number, self._hurry) for number in _STOPPING}
+        stopped = super().stopService().addBoth(_restored, before)
         if self._accessLog is not None:
             stopped.addBoth(self._endLog, self._accessLog)
         return stopped
+
+    def _hurry(self, number: int, frame: FrameType | None) -> None:
+        """
+        There has been another signal to stop.
+        """
+        from twisted.internet import reactor
+
+        threads: Any = reactor
+        threads.callFromThread(self.stopNow)
 
     @staticmethod
     def _endLog(result: _Result, accessLog: AccessLog) -> _Result:
@@ -93,6 +105,15 @@ class _CommandLineService(SOCKS5Service):
         """
         accessLog.stop()
         return result
+
+
+def _restored(result: _Result, before: Mapping[int, Any]) -> _Result:
+    """
+    Signals mean what they did before.
+    """
+    for number, action in before.items():
+        signal.signal(number, action)
+    return result
 
 
 def _alsoUpon(number: int, call: Callable[[], None]) -> None:

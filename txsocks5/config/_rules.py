@@ -4,6 +4,7 @@ Who may do what, and how much of it.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, TypeAlias
 
 import attrs
@@ -23,7 +24,7 @@ from ._values import (
     addresses,
 )
 
-__all__ = ["Group", "Limits", "Rule", "User"]
+__all__ = ["Group", "Limits", "Rule", "User", "timestamp"]
 
 _MOST = 2**63 - 1
 _MEMBER = "the name of a user, which does not begin with @"
@@ -250,3 +251,10 @@ class Rule:
         if (self.allow is None) == (self.deny is None):
             found = "neither allow nor deny" if self.allow is None else "both allow and deny"
             raise BadValue(found, "one of them")
+
+
+def timestamp(moment: datetime) -> float:
+    """
+    Seconds since 1970 in UTC; a time without a zone is one of UTC.
+    """
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,137 @@
+"""
+One place where a server takes its clients.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+
+from . import local
+from .acceptor import Acceptor
+from .server import SOCKS5Factory
+from .wire import Address
+
+__all__ = ["BACKLOG", "Listening"]
+
+BACKLOG = 4096
+"""
+Connections that the system keeps until they are accepted, where an endpoint string does not say
+otherwise.  The system's own limit holds beside it.
+"""
+
+_WITH_BACKLOG = ("tcp", "tcp6", "ssl", "tls", "unix")
+
+
+class Listening:
+    """
+    An endpoint, from its beginning to listen to its end.
+
+    @ivar description: the endpoint string.
+
+    @ivar port: the port, once it listens.
+
+    @ivar address: that of the port; L{None} if it is none of the internet's.
+    """
+
+    def __init__(self, factory: SOCKS5Factory, description: str) -> None:
+        """
+        @param factory: serves those who come.
+        """
+        self.description = description
+        self.port: IListeningPort | None = None
+        self.address: Address | None = None
+        self._factory = factory
+        self._acceptor: Acceptor | None = None
+        self._beginning: Deferred[None] | None = None
+
+    def begin(self) -> Deferred[None]:
+        """
+        Listen.  Whoever comes waits to be accepted until L{admit} is called, if the port is one of
+        those that can wait.
+
+        @return: a Deferred that fires when it does, or fails with whatever keeps the endpoint from
+            it.  L{stop} cancels it.
+        """
+        listened = maybeDeferred(self._listen).addCallback(self._listens)
+        self._beginning = listened
+        return listened
+
+    def _listen(self) -> Deferred[IListeningPort]:
+        """
+        Listen.
+        """
+        endpoint = _endpoint(self._factory.reactor, self.description)
+        return endpoint.listen(self._factory)
+
+    def _listens(self, port: IListeningPort) -> None:
+        """
+        The endpoint listens.
+        """
+        self.port = port
+        self._beginning = None
+        self.address = local.addressOf(port.getHost())
+        if self.address is not None:
+            self._factory.listeners.add(self.address)
+        pause = getattr(port, "stopReading", None)
+        if pause is not None:
+            pause()
+
+    def admit(self) -> None:
+        """
+        Take those who come.
+        """
+        port: Any = self.port
+        self._acceptor = self._factory.takeOver(port)
+        if self._acceptor is None and hasattr(port, "startReading"):
+            port.startReading()
+
+    def stop(self) -> Deferred[Any]:
+        """
+        Take nobody any more.
+
+        @return: a Deferred that fires when the port is closed, and does not fail.
+        """
+        if self._beginning is not None:
+            self._beginning.cancel()
+        if self._acceptor is not None:
+            self._acceptor.stop()
+            self._acceptor = None
+        port, self.port = self.port, None
+        if self.address is not None:
+            self._factory.listeners.discard(self.address)
+        if port is None:
+            return succeed(None)
+        return maybeDeferred(port.stopListening).addErrback(lambda reason: None)
+
+    def __str__(self) -> str:
+        """
+        Where it listens, for the log.
+        """
+        if self.address is not None:
+            return str(self.address)
+        name = getattr(self.port.getHost(), "name", None) if self.port is not None else None
+        if isinstance(name, bytes):
+            return f"unix:{name.decode('utf-8', 'replace')}"
+        return str(self.port)
+
+
+def _endpoint(reactor: Any, description: str) -> IStreamServerEndpoint:
+    """
+    Make an endpoint, with our backlog if it is of a kind that has one and does not set it.
+    """
+    kind = description.removeprefix("haproxy:").partition(":")[0]
+    endpoint: IStreamServerEndpoint
+    if kind in _WITH_BACKLOG and ":backlog=" not in description:
+        try:
+            endpoint = serverFromString(reactor, f"{description}:backlog={BACKLOG}")
+            return endpoint
+        except TypeError:
+            # It is set without its name being said; or something is wrong, which the next line
+            # finds out.
+            pass
+    endpoint = serverFromString(reactor, description)
+    return endpoint
