@@ -4,6 +4,7 @@ Tests for L{txsocks5.service}.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -12,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-import contextlib
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any

@@ -86,6 +86,24 @@ class Assembly:
             "timeouts": self.configuration.timeouts,
         }
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """
+        The parts as L{SOCKS5Factory.reconfigure <txsocks5.SOCKS5Factory.reconfigure>} takes them.
+        """
+        configuration = self.configuration
+        return {
+            "authenticators": self.authenticators,
+            "policy": self.policy,
+            "resolver": self.resolver,
+            "network": configuration.network,
+            "timeouts": configuration.timeouts,
+            "limits": configuration.limits,
+            "users": configuration.users,
+            "groups": configuration.groups,
+            "rules": configuration.rules,
+        }
+
 
 def assemble(
     reactor: Any,

@@ -7,8 +7,9 @@ from __future__ import annotations
 import gc
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -18,8 +19,8 @@ from twisted.logger import Logger
 
 from . import events
 from .accesslog import AccessLog, logFile
-from .assembly import assemble
-from .config import ConfigurationError
+from .assembly import Assembly, assemble
+from .config import Configuration, ConfigurationError
 from .journal import Unwritten
 from .options import CannotStart, Options
 from .server import SOCKS5Factory
@@ -51,10 +52,21 @@ class _CommandLineService(SOCKS5Service):
     """
 
     def __init__(
-        self, factory: SOCKS5Factory, listen: Sequence[str], accessLog: AccessLog | None
+        self,
+        factory: SOCKS5Factory,
+        options: Options,
+        accessLog: AccessLog | None,
+        assembled: Callable[[Configuration], Assembly],
     ) -> None:
-        super().__init__(factory, listen)
+        """
+        @param options: what has been asked for, and is read again when SIGHUP comes.
+
+        @param assembled: makes the parts of a server.
+        """
+        super().__init__(factory, options.configuration.listen, options.configuration)
+        self._options = options
         self._accessLog = accessLog
+        self._assembled = assembled
 
     def privilegedStartService(self) -> None:
         """
@@ -75,6 +87,7 @@ class _CommandLineService(SOCKS5Service):
             if self._accessLog is not None:
                 self._accessLog.start()
                 _alsoUpon(signal.SIGUSR1, self._accessLog.rotate)
+            _alsoUpon(signal.SIGHUP, self._readAgain)
             super().startService()
         _collectSeldom()
 
@@ -84,10 +97,27 @@ class _CommandLineService(SOCKS5Service):
         wait.
         """
         before = {number: signal.signal(number, self._hurry) for number in _STOPPING}
-        stopped = super().stopService().addBoth(_restored, before)
+        stopped = super().stopService()
+        stopped.addBoth(_restored, before)
         if self._accessLog is not None:
             stopped.addBoth(self._endLog, self._accessLog)
         return stopped
+
+    def _readAgain(self) -> None:
+        """
+        Read the configuration again, and serve by it if nothing is wrong with it.
+        """
+        try:
+            assembly = self._assembled(self._options.read())
+        except ConfigurationError as error:
+            for line in self._options.linesOf(error.problems):
+                events.notReloaded.emit(_log, reason=line)
+            return
+        for line in self._options.linesOf(assembly.warnings):
+            events.dubious.emit(_log, doubt=line)
+        self.reload(assembly).addErrback(
+            lambda reason: events.notReloaded.emit(_log, reason=reason.getErrorMessage())
+        )
 
     def _hurry(self, number: int, frame: FrameType | None) -> None:
         """
@@ -156,15 +186,16 @@ def makeService(options: Options) -> IService:
     # wait for them.
     threads: Any = reactor
     threads.suggestThreadPoolSize(_LOOK_UPS + _OTHER_THREADS)
+    assembled = partial(assemble, reactor, lookUps=_LOOK_UPS)
     try:
-        assembly = assemble(reactor, options.configuration, lookUps=_LOOK_UPS)
+        assembly = assembled(options.configuration)
     except ConfigurationError as error:
         raise CannotStart("\n".join(options.linesOf(error.problems))) from None
     for line in options.linesOf(assembly.warnings):
         events.dubious.emit(_log, doubt=line)
     accessLog = _accessLog(reactor, options.accessLog())
     factory = SOCKS5Factory(reactor, **assembly.parts, journal=accessLog or Unwritten())
-    service: IService = _CommandLineService(factory, options.configuration.listen, accessLog)
+    service: IService = _CommandLineService(factory, options, accessLog, assembled)
     return service
 
 
