@@ -36,6 +36,7 @@ from twisted.python.systemd import ListenFDs
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
+from txsocks5 import listening
 from txsocks5 import service as module
 from txsocks5.auth import Anonymous, PasswordAuthenticator
 from txsocks5.bandwidth import Meter
@@ -412,7 +413,7 @@ class OddEndpointTests(ServiceFixture):
         """
         super().setUp()
         self.endpoint = SlowEndpoint()
-        self.patch(module, "serverFromString", lambda reactor, description: self.endpoint)
+        self.patch(listening, "serverFromString", lambda reactor, description: self.endpoint)
         self.service = self.make("slow:1")
 
     def test_late(self) -> None:
@@ -461,7 +462,7 @@ class OddEndpointTests(ServiceFixture):
         """
         endpoints = [self.endpoint, SlowEndpoint()]
         endpoints[1].result.errback(CannotListenError("", 1, OSError("no")))
-        self.patch(module, "serverFromString", lambda *arguments: endpoints.pop(0))
+        self.patch(listening, "serverFromString", lambda *arguments: endpoints.pop(0))
         service = self.make("slow:1", "slow:2")
         self.assertRaises(CannotListenError, service.startService)
         self.assertTrue(self.endpoint.cancelled)
@@ -848,7 +849,7 @@ class RealTests(TestCase):
         """
         Start a server.
         """
-        self.factory = SOCKS5Factory(reactor, policy=self.policy)
+        self.factory = SOCKS5Factory(reactor, policy=self.policy, timeouts=Timeouts(drain=0))
         service = SOCKS5Service(self.factory, listen)
         service.startService()
         self.addCleanup(service.stopService)
@@ -1152,7 +1153,7 @@ class DescriptorTests(SynchronousTestCase):
         @return: what is left of its log.
         """
         self.server.terminate()
-        with contextlib.suppress(ConnectionRefusedError):
+        with contextlib.suppress(ConnectionError):
             while True:
                 socket.create_connection(("127.0.0.1", self.port), timeout=20).close()
         # It waits for sessions, unless it is told a second time.

@@ -97,7 +97,7 @@ class _CommandLineService(SOCKS5Service):
         wait.
         """
         before = {number: signal.signal(number, self._hurry) for number in _STOPPING}
-        stopped = super().stopService()
+        stopped: Deferred[Any] = super().stopService()
         stopped.addBoth(_restored, before)
         if self._accessLog is not None:
             stopped.addBoth(self._endLog, self._accessLog)

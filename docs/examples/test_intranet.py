@@ -5,7 +5,7 @@ Tests for L{intranet}.
 from intranet import Intranet
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsocks5 import Accepted, Identity, SOCKS5Factory, SOCKS5Service, Step
+from txsocks5 import Accepted, Identity, SOCKS5Factory, SOCKS5Service, Step, Timeouts
 from txsocks5.testing import (
     MemoryReactor,
     RecordingPeer,
@@ -33,6 +33,7 @@ class IntranetTests(SynchronousTestCase):
             policy=Intranet(),
             resolver=ScriptedResolver({"wiki.example": ["10.1.2.3"]}),
             dialer=self.dialer,
+            timeouts=Timeouts(drain=0),  # do not wait for sessions when stopping
         )
         self.service = SOCKS5Service(factory, ["tcp:1080"])
         self.service.startService()
