@@ -137,7 +137,7 @@ class _CommandLineService(SOCKS5Service):
         return result
 
 
-def _restored(result: _Result, before: Mapping[int, Any]) -> _Result:
+def _restored(result: Any, before: Mapping[int, Any]) -> Any:
     """
     Signals mean what they did before.
     """
