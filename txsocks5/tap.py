@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any
 
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
@@ -28,7 +28,6 @@ from .service import SOCKS5Service
 
 __all__ = ["Options", "makeService"]
 
-_Result = TypeVar("_Result")
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 _LOOK_UPS = 64
@@ -98,10 +97,7 @@ class _CommandLineService(SOCKS5Service):
         """
         before = {number: signal.signal(number, self._hurry) for number in _STOPPING}
         stopped: Deferred[Any] = super().stopService()
-        stopped.addBoth(_restored, before)
-        if self._accessLog is not None:
-            stopped.addBoth(self._endLog, self._accessLog)
-        return stopped
+        return stopped.addBoth(self._stopped, before)
 
     def _readAgain(self) -> None:
         """
@@ -128,22 +124,15 @@ class _CommandLineService(SOCKS5Service):
         threads: Any = reactor
         threads.callFromThread(self.stopNow)
 
-    @staticmethod
-    def _endLog(result: _Result, accessLog: AccessLog) -> _Result:
+    def _stopped(self, result: Any, before: Mapping[int, Any]) -> Any:
         """
-        All sessions have been written down.
+        All sessions have been written down, and signals mean what they did before.
         """
-        accessLog.stop()
+        if self._accessLog is not None:
+            self._accessLog.stop()
+        for number, action in before.items():
+            signal.signal(number, action)
         return result
-
-
-def _restored(result: Any, before: Mapping[int, Any]) -> Any:
-    """
-    Signals mean what they did before.
-    """
-    for number, action in before.items():
-        signal.signal(number, action)
-    return result
 
 
 def _alsoUpon(number: int, call: Callable[[], None]) -> None:
