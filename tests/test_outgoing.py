@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, ip_address
 from typing import Any
 from unittest.mock import patch
 
+import attrs
 from twisted.internet import address as twistedAddress
 from twisted.internet._resolver import GAIResolver
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
@@ -36,7 +37,7 @@ from txsocks5.errors import (
     TimedOut,
     replyCodeOf,
 )
-from txsocks5.interfaces import Identity, IDialer, IResolver, Question, Verdict
+from txsocks5.interfaces import Identity, IDialer, IFairResolver, Question, Verdict
 from txsocks5.outgoing import (
     MAX_ADDRESSES,
     Admitted,
@@ -103,7 +104,7 @@ class SystemResolverTests(SynchronousTestCase):
         """
         It is what it says.
         """
-        self.assertTrue(verifyObject(IResolver, self.resolver))
+        self.assertTrue(verifyObject(IFairResolver, self.resolver))
 
     def test_found(self) -> None:
         """
@@ -111,6 +112,38 @@ class SystemResolverTests(SynchronousTestCase):
         """
         found = self.successResultOf(self.resolver.resolve("both.example"))
         self.assertEqual(texts(found), [SIX, FOUR])
+
+    def test_fair(self) -> None:
+        """
+        One client has a quarter of the look-ups, those that wait included, and the others find
+        the rest free; a client that has gone does not make room for more.
+        """
+        resolver = SystemResolver(self.names, running=32, waiting=8)
+        one, same, other = map(ip_address, ("2001:db8::1", "2001:db8::2", "192.0.2.9"))
+        self.names.hold = True
+        looking = [resolver.resolveFor(one, "one.example") for _ in range(10)]
+        self.assertEqual(len(self.names.held), 8)
+        self.assertRaises(Overloaded, resolver.resolveFor, same, "one.example")
+        resolver.resolveFor(other, "one.example")
+        self.assertEqual(len(self.names.held), 9)
+        looking[0].cancel()
+        self.failureResultOf(looking[0], CancelledError)
+        self.assertRaises(Overloaded, resolver.resolveFor, one, "one.example")
+        self.names.hold = False
+        self.names.release()
+        self.assertEqual(texts(self.successResultOf(looking[-1])), [FOUR])
+
+    def test_fairToFew(self) -> None:
+        """
+        Where few can run, one client can have four, if there are as many.
+        """
+        self.names.hold = True
+        for running, allowed in ((8, 4), (4, 4), (2, 2)):
+            self.names.held.clear()
+            resolver = SystemResolver(self.names, running=running)
+            for _ in range(9):
+                resolver.resolveFor(ip_address(FOUR), "one.example")
+            self.assertEqual(len(self.names.held), allowed)
 
     def test_notFound(self) -> None:
         """
@@ -570,6 +603,25 @@ class FindTests(OutgoingTestCase):
     """
     Tests for L{Outgoing.judge}, L{Outgoing.admit} and L{Outgoing.find}.
     """
+
+    def test_client(self) -> None:
+        """
+        A resolver that wants to be fair is told for which client it looks up a name.
+        """
+        reactor = MemoryReactor()
+        reactor.nameResolver.hosts = {"four.example": [FOUR]}
+        reactor.nameResolver.hold = True
+        resolver = SystemResolver(reactor.nameResolver, running=16)
+        outgoing = Outgoing(
+            self.clock, self.policy, resolver, self.dialer, Network(), Timeouts(connect=0)
+        )
+        asked = asking("four.example")
+        for question in (attrs.evolve(asked, client=None), asked):
+            for _ in range(6):
+                Deferred.fromCoroutine(outgoing.find(question))
+        self.assertEqual(len(reactor.nameResolver.held), 6 + 4)
+        reactor.nameResolver.release()
+        reactor.nameResolver.release()
 
     def test_judge(self) -> None:
         """

@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsocks5.errors import Overloaded
-from txsocks5.turnstile import Turnstile
+from txsocks5.turnstile import Lanes, Turnstile
 
 
 class Work:
@@ -174,3 +174,70 @@ class TurnstileTests(SynchronousTestCase):
         A turnstile without places is a mistake, and not a queue for ever.
         """
         self.assertRaises(ValueError, Turnstile, 0, 10)
+
+
+class LanesTests(SynchronousTestCase):
+    """
+    Tests for L{Lanes}.
+    """
+
+    def setUp(self) -> None:
+        """
+        Let everybody run one call, and have two more wait.
+        """
+        self.work = Work()
+        self.lanes = Lanes(1, 2)
+
+    def test_apart(self) -> None:
+        """
+        Who has many calls does not hold up the others, whose calls run at once.
+        """
+        for name in "abc":
+            self.lanes.run("one", self.work.named(name))
+        self.lanes.run("other", self.work.named("d"))
+        self.assertEqual(list(self.work.running), ["a", "d"])
+        self.work.running["a"].callback("")
+        self.assertEqual(list(self.work.running), ["a", "d", "b"])
+
+    def test_tooMany(self) -> None:
+        """
+        Nor does it take the room of the others.
+        """
+        for name in "abc":
+            self.lanes.run("one", self.work.named(name))
+        self.assertRaises(Overloaded, self.lanes.run, "one", self.work.named("d"))
+        self.lanes.run("other", self.work.named("e"))
+
+    def test_forgotten(self) -> None:
+        """
+        Who wants nothing any more is forgotten, however the calls have ended.
+        """
+        one = self.lanes.run("one", self.work.named("a"))
+        other = self.lanes.run("one", self.work.named("b"))
+        self.lanes.run("other", lambda: succeed("c"))
+        self.assertEqual(len(self.lanes), 1)
+        other.cancel()
+        one.cancel()
+        for cancelled in (one, other):
+            self.failureResultOf(cancelled, CancelledError)
+        self.assertEqual(len(self.lanes), 1)
+        self.work.running["a"].errback(ValueError())
+        self.assertEqual(len(self.lanes), 0)
+
+    def test_again(self) -> None:
+        """
+        Who has heard the result of a call can make the next one at once.
+        """
+
+        def again(result: str) -> None:
+            self.lanes.run("one", lambda: succeed(""))
+            self.lanes.run("one", self.work.named("b"))
+
+        self.lanes.run("one", self.work.named("a")).addCallback(again)
+        self.work.running["a"].callback("")
+        self.assertEqual(len(self.lanes), 1)
+        self.lanes.run("one", self.work.named("c"))
+        self.assertNotIn("c", self.work.running)
+        self.work.running["b"].callback("")
+        self.work.running["c"].callback("")
+        self.assertEqual(len(self.lanes), 0)

@@ -34,6 +34,7 @@ __all__ = [
     "IBlockingChecker",
     "IConversation",
     "IDialer",
+    "IFairResolver",
     "IJournal",
     "IPolicy",
     "IProtection",
@@ -396,6 +397,19 @@ class IResolver(Interface):
             order of preference, at least one; or fails with L{NameNotResolved
             <txsocks5.errors.NameNotResolved>} or L{Overloaded
             <txsocks5.errors.Overloaded>}.  It can be cancelled.
+        """
+
+
+class IFairResolver(IResolver):
+    """
+    A resolver that keeps one client from holding up the others.
+    """
+
+    def resolveFor(client: IPAddress, name: str) -> Deferred[Sequence[IPAddress]]:
+        """
+        Look up a name, as C{resolve} does.
+
+        @param client: who wants it.
         """
 
 

@@ -42,9 +42,10 @@ from .errors import (
     Overloaded,
     TimedOut,
 )
-from .interfaces import IDialer, IPolicy, IResolver, Question, Verdict
+from .interfaces import IDialer, IFairResolver, IPolicy, IResolver, Question, Verdict
 from .stream import TargetProtocol
-from .turnstile import Turnstile
+from .tally import originOf
+from .turnstile import Lanes, Turnstile
 from .wire import Address, IPAddress, unmapped
 
 __all__ = [
@@ -63,6 +64,12 @@ _STAGGER = 0.25
 """
 Seconds until the next address is tried beside one that has not answered: RFC 8305's
 Connection Attempt Delay.
+"""
+
+_SHARE = 4
+_LEAST = 4
+"""
+Which part of the look-ups one client may have, and how many in any case.
 """
 
 MAX_ADDRESSES = 32
@@ -116,7 +123,7 @@ def _careful(*args: Any) -> Any:
         raise socket.gaierror(socket.EAI_FAIL, str(error)) from error
 
 
-@implementer(IResolver)
+@implementer(IFairResolver)
 class SystemResolver:
     """
     Asks the reactor's name resolver, which by default is the system's C{getaddrinfo} in a
@@ -141,6 +148,7 @@ class SystemResolver:
             resolver = GAIResolver(resolver._reactor, resolver._getThreadPool, getaddrinfo)
         self._resolver = resolver
         self._turnstile = Turnstile(running, waiting)
+        self._lanes = Lanes(max(running // _SHARE, min(running, _LEAST)), waiting // _SHARE)
 
     def resolve(self, name: str) -> Deferred[Sequence[IPAddress]]:
         """
@@ -155,6 +163,13 @@ class SystemResolver:
             return receiver.result
 
         return self._turnstile.run(lookUp)
+
+    def resolveFor(self, client: IPAddress, name: str) -> Deferred[Sequence[IPAddress]]:
+        """
+        Look up a name; see L{IFairResolver.resolveFor}.  A quarter of the look-ups that run, and of
+        those that wait, may be of one address, or IPv6 /64; and four may run in any case.
+        """
+        return self._lanes.run(originOf(client), lambda: self.resolve(name))
 
 
 @implementer(IDialer)
@@ -413,7 +428,10 @@ class Outgoing:
         if not isinstance(host, str):
             return self.decide(question, host)
         self.judge(question)
-        looked = self._resolver.resolve(host)
+        if question.client is not None and IFairResolver.providedBy(self._resolver):
+            looked = self._resolver.resolveFor(question.client, host)
+        else:
+            looked = self._resolver.resolve(host)
         if self._timeouts.connect:
             looked.addTimeout(self._timeouts.connect, self._clock, _resolvingTooLong)
         return self.admit(question, await looked)
