@@ -15,7 +15,8 @@ from pathlib import Path
 
 from attrs import frozen
 
-_TICK = 1 / os.sysconf("SC_CLK_TCK")
+#: The seconds that processor time is counted in.
+TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
 @frozen
@@ -52,7 +53,7 @@ def parseStatus(text: str) -> Status:
         parent=int(fields[1]),
         session=int(fields[3]),
         ended=fields[0] in "ZX",
-        cpu=sum(map(int, fields[11:15])) * _TICK,
+        cpu=sum(map(int, fields[11:15])) * TICK,
     )
 
 

@@ -152,11 +152,11 @@ class Encapsulation:
         @raise ProtocolError: the context has expired.
         """
         size = self._maxPlaintext
-        if 0 < len(data) <= size:
-            return self._frame(data)
-        return b"".join(
-            self._frame(data[start : start + size]) for start in range(0, len(data), size)
-        )
+        parts: list[bytes] = []
+        for start in range(0, len(data), size):
+            token = _wrapped(self._context, data[start : start + size], self._sealed)
+            parts += Frame.header(FrameType.ENCAPSULATION, len(token)), token
+        return b"".join(parts)
 
     def unwrap(self, data: bytes) -> bytes:
         """
@@ -165,21 +165,36 @@ class Encapsulation:
         @raise ProtocolError: one is malformed or not genuine; or it has come before, or is not
             the next one, in a context that notices.
         """
-        rest = self._rest
-        if rest:
-            rest += data
-            self._missing -= len(data)
-            if self._missing > 0:
-                return b""
-            data = bytes(rest)
-        opened = []
+        opened: list[bytes] = []
         start = 0
+        # Only a frame that began before is put together.  The others are opened where they are,
+        # for copying them costs a good part of what checking their integrity does.
+        while self._rest and start < len(data):
+            piece = data[start : start + self._missing]
+            start += len(piece)
+            self._rest += piece
+            self._missing -= len(piece)
+            if not self._missing:
+                self._open(bytes(self._rest), 0, opened)
+        if not self._rest:
+            self._open(data, start, opened)
+        return b"".join(opened)
+
+    def _open(self, data: bytes, start: int, opened: list[bytes]) -> None:
+        """
+        Open the frames that are whole, and keep what is behind them.
+
+        @param start: where in C{data} the first one begins.
+
+        @param opened: what is in them is added to this.
+
+        @raise ProtocolError: see L{unwrap}.
+        """
         while (message := Frame.read(data, FrameType.ENCAPSULATION, start)) is not None:
             frame, start = message
             opened.append(_unwrapped(self._context, frame.token, self._sealed))
         self._rest = bytearray(memoryview(data)[start:])
         self._missing = Frame.missing(data, start)
-        return b"".join(opened)
 
     def finished(self) -> None:
         """

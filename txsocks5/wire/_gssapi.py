@@ -131,13 +131,23 @@ class Frame:
         length = int.from_bytes(data[start + 2 : start + _HEADER], "big")
         return max(_HEADER + length - size, 0)
 
+    @staticmethod
+    def header(kind: FrameType, length: int) -> bytes:
+        """
+        Write what stands before a token.
+
+        @param length: the octets of the token.
+
+        @raise ValueError: the token is longer than 65535 octets.
+        """
+        if length > _MAX_TOKEN:
+            raise ValueError(f"a token of {length} octets")
+        return bytes((_VERSION, kind)) + length.to_bytes(2, "big")
+
     def octets(self) -> bytes:
         """
         Write the frame.
 
         @raise ValueError: the token is longer than 65535 octets.
         """
-        length = len(self.token)
-        if length > _MAX_TOKEN:
-            raise ValueError(f"a token of {length} octets")
-        return bytes((_VERSION, self.kind)) + length.to_bytes(2, "big") + self.token
+        return self.header(self.kind, len(self.token)) + self.token
