@@ -96,8 +96,7 @@ class _CommandLineService(SOCKS5Service):
         wait.
         """
         before = {number: signal.signal(number, self._hurry) for number in _STOPPING}
-        stopped: Deferred[Any] = super().stopService()
-        return stopped.addBoth(self._stopped, before)
+        return super().stopService().addCallback(self._stopped, before)
 
     def _readAgain(self) -> None:
         """
@@ -124,7 +123,7 @@ class _CommandLineService(SOCKS5Service):
         threads: Any = reactor
         threads.callFromThread(self.stopNow)
 
-    def _stopped(self, result: Any, before: Mapping[int, Any]) -> Any:
+    def _stopped(self, result: None, before: Mapping[int, Any]) -> None:
         """
         All sessions have been written down, and signals mean what they did before.
         """
@@ -132,7 +131,6 @@ class _CommandLineService(SOCKS5Service):
             self._accessLog.stop()
         for number, action in before.items():
             signal.signal(number, action)
-        return result
 
 
 def _alsoUpon(number: int, call: Callable[[], None]) -> None:
