@@ -96,7 +96,7 @@ class _CommandLineService(SOCKS5Service):
         wait.
         """
         before = {number: signal.signal(number, self._hurry) for number in _STOPPING}
-        return super().stopService().addCallback(self._stopped, before)
+        return super().stopService().addCallback(lambda ignored: self._stopped(before))
 
     def _readAgain(self) -> None:
         """
@@ -123,7 +123,7 @@ class _CommandLineService(SOCKS5Service):
         threads: Any = reactor
         threads.callFromThread(self.stopNow)
 
-    def _stopped(self, result: None, before: Mapping[int, Any]) -> None:
+    def _stopped(self, before: Mapping[int, Any]) -> None:
         """
         All sessions have been written down, and signals mean what they did before.
         """
