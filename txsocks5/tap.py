@@ -123,7 +123,7 @@ class _CommandLineService(SOCKS5Service):
         threads: Any = reactor
         threads.callFromThread(self.stopNow)
 
-    def _stopped(self, before: Mapping[int, Any]) -> None:
+    def _stopped(self, before: Mapping[Any, Any]) -> None:
         """
         All sessions have been written down, and signals mean what they did before.
         """
