@@ -524,6 +524,25 @@ class QuotaTests(LedgerTestCase):
             self.successResultOf(ledger.stop())
             self.tally = LocalTally()
 
+    def test_otherDatabase(self) -> None:
+        """
+        Another database can be named while the server runs.
+        """
+        quota = Quota(1000, "day")
+        ledger = self.ledger(quotaPerUser=quota)
+        ledger.start()
+        holding, _ = self.hold(ledger)
+        self.spend(holding, 400)
+        limits = Limits(quotaPerUser=quota, database=self.mktemp())
+        for _ in range(2):
+            ledger.reconfigure(limits, {}, {})
+        holding.release()
+        self.successResultOf(ledger.stop())
+        self.tally = LocalTally()
+        ledger = self.ledger(quotaPerUser=quota, database=limits.database)
+        ledger.start()
+        self.assertEqual(self.allowance(self.hold(ledger)[0]), 600)
+
     def test_inThread(self) -> None:
         """
         It is written in one of the reactor's threads.

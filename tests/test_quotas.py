@@ -478,6 +478,97 @@ class SavingTests(QuotasTestCase):
         self.successResultOf(stopped)
         self.assertEqual((self.saved(), self.memory.closed), ([("user alice", 2)], True))
 
+    def test_moved(self) -> None:
+        """
+        Another database can be used from now on: what it knows counts, what it does not know is
+        written there, and the one before is closed.
+        """
+        one, other = self.claim(), self.claim("user bob")
+        one.spent(100)
+        self.clock.advance(1)
+        other.spent(100)
+        before, self.memory = self.memory, Memory()
+        self.memory.save(
+            [
+                Usage("user alice", "day", TODAY, 400),
+                Usage("user bob", "day", TODAY - 86400, 400),
+                Usage("user carol", "day", TODAY, 400),
+            ]
+        )
+        self.quotas.move(self.memory)
+        self.assertTrue(before.closed)
+        left = [self.left(f"user {name}") for name in ("alice", "bob", "carol")]
+        self.assertEqual(left, [600, 900, 600])
+        self.clock.advance(1)
+        self.assertEqual(self.saved()[:2], [("user alice", 400), ("user bob", 100)])
+        self.quotas.move(None)
+        one.spent(1)
+        self.clock.advance(1)
+        self.assertEqual(self.saved()[0], ("user alice", 400))
+        self.quotas.move(self.memory)
+        self.clock.advance(1)
+        self.assertEqual(self.saved()[0], ("user alice", 401))
+
+    def test_movedUsedUp(self) -> None:
+        """
+        If the other database knows that nothing is left, sessions end.
+        """
+        self.claim()
+        self.memory = Memory()
+        self.memory.save([Usage("user alice", "day", TODAY, 1000)])
+        self.quotas.move(self.memory)
+        self.clock.advance(0)
+        self.assertEqual(len(self.ends), 1)
+
+    def test_movedWhileWriting(self) -> None:
+        """
+        What is being written is written to the end, before anything else happens.
+        """
+        self.threads = []
+        self.claim().spent(1)
+        self.clock.advance(1)
+        before, self.memory = self.memory, Memory()
+        self.quotas.move(self.memory)
+        self.clock.advance(1)
+        for _ in range(3):
+            self.assertEqual(len(self.threads), 1)
+            self.work()
+        self.assertEqual((len(before.writes), before.closed), (1, True))
+        self.clock.advance(1)
+        self.work()
+        self.assertEqual(self.saved(), [("user alice", 1)])
+
+    def test_movedNowhere(self) -> None:
+        """
+        A database that cannot be used is tried again every second, as any other.
+        """
+        claim = self.claim()
+        claim.spent(100)
+        self.memory = Memory()
+        self.memory.broken = "is broken"
+        self.quotas.move(self.memory)
+        self.clock.advance(1)
+        self.assertEqual(self.events.one("quotasNotSaved")["reason"], "is broken")
+        self.memory.broken = ""
+        self.clock.advance(1)
+        self.assertEqual(self.saved(), [("user alice", 100)])
+
+    def test_failureBeforeTheEnd(self) -> None:
+        """
+        What a write under way could not save is saved when the server stops.
+        """
+        self.threads = []
+        self.claim().spent(1)
+        self.clock.advance(1)
+        stopped = self.quotas.stop()
+        self.memory.broken = "is full"
+        self.work()
+        self.memory.broken = ""
+        self.work()
+        self.work()
+        self.successResultOf(stopped)
+        self.assertEqual(self.saved(), [("user alice", 1)])
+
     def test_realFile(self) -> None:
         """
         All of this works with a file.

@@ -136,10 +136,8 @@ class Ledger:
         self._roster = Roster(self._limits, users or {}, groups or {})
         self._tally: Tally = LocalTally() if tally is None else tally
         self._now = now
-        database = UsageDatabase(self._limits.database) if self._limits.database else None
-        self._quotas = Quotas(
-            clock, self._tally, now, database, inThread or partial(_inThread, clock)
-        )
+        inThread = inThread or partial(_inThread, clock)
+        self._quotas = Quotas(clock, self._tally, now, _database(self._limits), inThread)
         self._holdings: set[Holding] = set()
         self._buckets: dict[bytes, Bucket] = {}
         # Those that nobody uses: they are kept until they are full, so that nobody gets more by
@@ -347,11 +345,11 @@ class Ledger:
         Let other limits hold from now on.  Sessions that are more than is allowed now go on, but
         they count; how much may be relayed holds for all at once.
 
-        @param limits: which database is used stays as it is.
-
         @param rules: those of the policy from now on.  A session belongs to the rule of the same
             name as before, if there is one.
         """
+        if limits.database != self._limits.database:
+            self._quotas.move(_database(limits))
         self._limits = limits
         self._roster = Roster(limits, users, groups)
         named = {rule.name: rule for rule in rules}
@@ -375,6 +373,13 @@ def _keyOf(kind: bytes, name: str) -> bytes:
     The key of what belongs to a user or a rule.
     """
     return kind + name.encode("utf-8", "surrogatepass")
+
+
+def _database(limits: Limits) -> UsageDatabase | None:
+    """
+    What remembers the quotas.
+    """
+    return UsageDatabase(limits.database) if limits.database else None
 
 
 def _called(name: str) -> str:

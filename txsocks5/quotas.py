@@ -4,11 +4,11 @@ How much may be relayed in a period.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -147,6 +147,14 @@ class Account:
         self.quota = quota
         self.allowance()
 
+    def remember(self, usage: Usage) -> None:
+        """
+        Count what has been relayed before, if it was in this period.
+        """
+        if usage.begin == self.period.begin:
+            self._quotas.tally.advance(self._key, usage.octets, 0)
+            self.allowance()
+
     def forget(self) -> None:
         """
         The period is over.
@@ -233,7 +241,8 @@ class Quotas:
         self._ends = 0.0
         self._sessions = 0
         self._changed: set[Account] = set()
-        self._writing: Deferred[None] | None = None
+        # The database is used by one thread at a time.
+        self._one = DeferredLock()
         self._failing = False
 
     def start(self) -> None:
@@ -243,8 +252,18 @@ class Quotas:
         @raise UnusableDatabase: that is not possible.
         """
         if self._database is not None:
-            for usage in self._database.load(self.now() - _OLD):
+            self._remember(self._database.load(self.now() - _OLD))
+
+    def _remember(self, usages: Iterable[Usage]) -> None:
+        """
+        Count what has been relayed before.
+        """
+        for usage in usages:
+            account = self._accounts.get((usage.owner, usage.period))
+            if account is None:
                 self._loaded[usage.owner, usage.period] = usage
+            else:
+                account.remember(usage)
 
     def stop(self) -> Deferred[None]:
         """
@@ -252,17 +271,36 @@ class Quotas:
 
         @return: a Deferred that fires when that is done, or has failed.
         """
-        if self._writing is not None:
-            again = self.stop
-            return self._writing.addCallback(lambda ignored: again())
         self._sweep.remove(self)
         database = self._database
         if database is None:
             return succeed(None)
         # Whoever fails at the end is told of, though it may have been failing before.
         self._failing = False
-        written = self._write() if self._changed else succeed(None)
-        return written.addCallback(lambda ignored: self._inThread(database.close))
+        self._write()
+        return self._one.run(self._inThread, database.close)
+
+    def move(self, database: UsageDatabase | None) -> None:
+        """
+        Let another file remember the accounts from now on.  What it knows already counts, as soon
+        as it has been read.
+
+        @param database: L{None} for nothing.
+        """
+        before, self._database = self._database, database
+        if before is not None:
+            self._one.run(self._inThread, before.close)
+        if database is not None:
+            self._changed.update(self._accounts.values())
+            self._sweep.add(self)
+            self._one.run(self._load, database)
+
+    def _load(self, database: UsageDatabase) -> Deferred[Any]:
+        """
+        It is our turn to read.
+        """
+        loading = self._inThread(partial(database.load, self.now() - _OLD))
+        return loading.addCallbacks(self._remember, self._notWritten)
 
     def account(self, owner: str, quota: Quota) -> Account:
         """
@@ -327,11 +365,11 @@ class Quotas:
         """
         Write down what has changed, and begin with the periods that begin.
         """
-        if self._changed and self._writing is None:
+        if self._changed and not self._one.locked:
             self._write()
         if self.now() >= self._ends:
             self._turnOver()
-        if not (self._changed or self._writing or self._sessions):
+        if not (self._changed or self._one.locked or self._sessions):
             self._sweep.remove(self)
 
     def _turnOver(self) -> None:
@@ -349,27 +387,27 @@ class Quotas:
                     del self._accounts[key]
         self._ends = min([a.period.until for a in self._accounts.values()], default=0.0)
 
-    def _write(self) -> Deferred[None]:
+    def _write(self) -> None:
         """
         Write down what has changed.
+        """
+        self._one.run(self._save)
 
-        @return: a Deferred that fires when that is done, or has failed.
+    def _save(self) -> Deferred[Any]:
+        """
+        It is our turn to write.
         """
         changed, self._changed = self._changed, set()
-        if self._database is None:
+        if self._database is None or not changed:
             return succeed(None)
         usages = [account.usage() for account in changed]
-        writing = self._inThread(partial(self._database.save, usages))
-        self._writing = writing.addCallbacks(self._written, self._notWritten)
-        if writing.called:
-            self._writing = None
-        return writing
+        saving = self._inThread(partial(self._database.save, usages))
+        return saving.addCallbacks(self._written, self._notWritten)
 
     def _written(self, ignored: object) -> None:
         """
         It is written down.
         """
-        self._writing = None
         if self._failing:
             self._failing = False
             events.quotasSaved.emit(self._log)
@@ -378,7 +416,6 @@ class Quotas:
         """
         It is not.  Nobody knows what the file holds now, so everything is written again.
         """
-        self._writing = None
         self._changed.update(self._accounts.values())
         if not self._failing:
             self._failing = True
