@@ -99,6 +99,8 @@ class SOCKS5Protocol(Protocol):
         self._performance: Performance | None = None
         self._carrier: Carrier | None = None
         self._linger: Linger | None = None
+        # Where the client connects from; None for a UNIX socket.
+        self._host: IPAddress | None = None
         self._begun = False
         self._timed = False
         # What counts this connection among those that have not said yet what they want; and
@@ -149,8 +151,11 @@ class SOCKS5Protocol(Protocol):
         else:
             client = local.addressOf(self.transport.getPeer())
         self.record.client = client
+        if client is not None:
+            assert not isinstance(client.host, str)
+            self._host = client.host
         try:
-            self._entry = self.factory.means.ledger.enter(self._host())
+            self._entry = self.factory.means.ledger.enter(self._host)
         except OverLimit as error:
             # One of many, perhaps: it is logged with the others, and not by itself.
             self._turnedAway = True
@@ -231,18 +236,10 @@ class SOCKS5Protocol(Protocol):
         """
         if method != Method.NONE:
             return True
-        verdict = self.factory.policy.judgeClient(self._host())
+        verdict = self.factory.policy.judgeClient(self._host)
         if not verdict.allowed:
             self._unacceptable = verdict.reason
         return verdict.allowed
-
-    def _host(self) -> IPAddress | None:
-        """
-        Where the client connects from; L{None} for a UNIX socket.
-        """
-        host = None if self.record.client is None else self.record.client.host
-        assert not isinstance(host, str)
-        return host
 
     def select(self, authenticator: IAuthenticator) -> None:
         """
@@ -250,7 +247,7 @@ class SOCKS5Protocol(Protocol):
         """
         self._say(Selection(authenticator.method).octets())
         try:
-            conversation = authenticator.conversation(self._host())
+            conversation = authenticator.conversation(self._host)
         except Exception:
             self._emit(events.broken, log_failure=Failure())
             self._session.malformed(ProtocolError("the method's conversation did not begin"))
@@ -283,7 +280,7 @@ class SOCKS5Protocol(Protocol):
         """
         self._stopDeadline()
         self._leave()
-        client = Client(self._identity, self._host(), self._stream)
+        client = Client(self._identity, self._host, self._stream)
         self._performance = Performance(
             self.factory.means, self._session, client, request, self.record, self._emit
         )

@@ -424,4 +424,4 @@ def endedWell(reason: Failure) -> bool:
     """
     Whether a connection ended with everything delivered.
     """
-    return reason.check(ConnectionDone) is not None
+    return isinstance(reason.value, ConnectionDone)
