@@ -25,6 +25,7 @@ LAYERS = (
         "pipes",
         "reassembly",
         "shared",
+        "sharedtally",
         "sweep",
     ),
     # Octets and values.
