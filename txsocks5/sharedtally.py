@@ -4,11 +4,9 @@ What is counted across processes.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
+from fcntl import LOCK_EX, LOCK_UN, lockf
 from hashlib import blake2b
 from mmap import mmap
 
@@ -61,6 +59,34 @@ def _sizeOfSet(processes: int) -> int:
     return _SLOTS * (_DIGEST + _LEVEL.size + 4 * processes)
 
 
+class _Locked:
+    """
+    One set, locked.
+    """
+
+    __slots__ = ("_begin", "_descriptor", "_number")
+
+    def __init__(self, descriptor: int, number: int, begin: int) -> None:
+        self._descriptor = descriptor
+        self._number = number
+        self._begin = begin
+
+    def __enter__(self) -> int:
+        """
+        Wait for the lock.
+
+        @return: where the set begins.
+        """
+        lockf(self._descriptor, LOCK_EX, 1, self._number)
+        return self._begin
+
+    def __exit__(self, *failure: object) -> None:
+        """
+        Let others have it.
+        """
+        lockf(self._descriptor, LOCK_UN, 1, self._number)
+
+
 class SharedTally:
     """
     A L{Tally <txsocks5.tally.Tally>} in memory that processes share.
@@ -95,18 +121,11 @@ class SharedTally:
         self._sizeOfSet = _sizeOfSet(processes)
         self._memory = mmap(descriptor, _BEGIN + self._sets * self._sizeOfSet)
 
-    @contextmanager
-    def _locked(self, number: int) -> Iterator[int]:
+    def _locked(self, number: int) -> _Locked:
         """
-        Have one set for oneself.
-
-        @return: where it begins.
+        One set, to have for oneself.
         """
-        fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1, number)
-        try:
-            yield _BEGIN + number * self._sizeOfSet
-        finally:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, number)
+        return _Locked(self._descriptor, number, _BEGIN + number * self._sizeOfSet)
 
     def _placed(self, key: bytes) -> tuple[bytes, int]:
         """
