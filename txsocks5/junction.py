@@ -35,13 +35,15 @@ ENDING: int = (
     getattr(select, "EPOLLRDHUP", 0)
     | getattr(select, "EPOLLHUP", 0)
     | getattr(select, "EPOLLERR", 0)
+    | getattr(select, "EPOLLPRI", 0)
 )
 READABLE: int = _IN | ENDING
 """
-What C{happened} is told: there is something to read, be it an end; an end is near; there is room.
+What C{happened} is told: there is something to read, be it an end; an end is near, or an urgent
+octet, so that a read which brings less than was asked for has not brought all; there is room.
 """
 
-_READING = _IN | getattr(select, "EPOLLRDHUP", 0) | _EDGE
+_READING = _IN | getattr(select, "EPOLLRDHUP", 0) | getattr(select, "EPOLLPRI", 0) | _EDGE
 _WRITING = _READING | WRITABLE
 
 
@@ -92,7 +94,8 @@ class Junction:
         self._reactor = reactor
         self._epoll: select.epoll | None = None
         self._watchers: dict[int, Watcher] = {}
-        self._waiting: list[Watcher] = []
+        # In order, each of them once.
+        self._waiting: dict[Watcher, None] = {}
         self._next: IDelayedCall | None = None
         self._leaving = False
         self.buffer = bytearray(BUFFER)
@@ -170,9 +173,9 @@ class Junction:
 
     def later(self, watcher: Watcher) -> None:
         """
-        Call C{goOn} when the others have had their turn.
+        Call C{goOn}, once, when the others have had their turn.
         """
-        self._waiting.append(watcher)
+        self._waiting[watcher] = None
         if self._next is None:
             self._next = self._reactor.callLater(0, self._goOn)
 
@@ -181,7 +184,7 @@ class Junction:
         Give those their turn who have more to do.
         """
         self._next = None
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, {}
         for watcher in waiting:
             try:
                 watcher.goOn()
@@ -239,6 +242,7 @@ class Junction:
         """
         Leave the reactor.
         """
+        self._waiting.clear()
         if self._next is not None:
             self._next.cancel()
             self._next = None

@@ -111,7 +111,7 @@ class _Side:
             self.other.move()
         if events & ENDING:
             self._ending = True
-            if self.done or self.held:
+            if self.done or self.held or self._waiting:
                 # Nothing would be read now, which would tell.
                 self._lookForReset()
         if events & READABLE and not self.done:
@@ -239,19 +239,22 @@ class _Side:
         try:
             count = os.splice(self.descriptor, pipe.sink, min(most, pipe.size), flags=_MOVE)
         except BlockingIOError:
-            self._readable = False
+            # This is also said of what stands behind an urgent octet; reading gets past that.
+            if self._ending:
+                self._bulk = False
+            else:
+                self._readable = False
         except OSError as error:
             if error.errno == errno.EINVAL:
                 self._bulk = self._spliceable = False
             else:
                 self._relay.sideLost(self, error)
         else:
-            if not count:
-                self._finished()
+            # Where FIN has come, too, the end is said of it: reading tells whether that is true.
+            self._bulk = count >= _BULK
         if not count:
             self._relay.pipes.give(pipe)
             return 0
-        self._bulk = count >= _BULK
         self.octets += count
         self.held = count
         self._pipe = pipe
@@ -286,8 +289,6 @@ class _Side:
         if self._pipe is not None:
             self._relay.pipes.give(self._pipe)
             self._pipe = None
-        if self.done:
-            self._relay.finished(self)
         return True
 
     def _unpipe(self) -> None:
@@ -315,16 +316,15 @@ class _Side:
 
     def _finished(self) -> None:
         """
-        The peer has sent FIN.
+        The peer has sent FIN.  Nothing is held, or it would not have been read.
         """
         self._readable = False
         self.done = True
-        if not self.held:
-            self._relay.finished(self)
+        self._relay.finished(self)
 
     def _lookForReset(self) -> None:
         """
-        An end has been told of while what came before it is held.  If it is a reset, what is held
+        An end has been told of while nothing is read.  If it is a reset, what is held
         no longer matters.
         """
         if not self._relay.running:
@@ -475,9 +475,9 @@ class KernelRelay:
         All that one side has sent is passed on, and it has finished.  The other one gets FIN;
         where both have finished, closing does that.
         """
-        if side.other.done and not side.other.held:
+        if side.other.done:
             self._end("both sides finished", reset=False)
-        elif self.running:
+        else:
             try:  # noqa: SIM105 - a context manager costs four calls
                 side.other.socket.shutdown(socket.SHUT_WR)
             except OSError:
