@@ -22,6 +22,12 @@ Seconds after which something that should happen is held to never happen.
 """
 
 
+_MOMENT = 1e-6
+"""
+Seconds of the clock that a turn takes.
+"""
+
+
 class Peer:
     """
     The far end of a connection.
@@ -116,6 +122,12 @@ class HandReactor(Clock):
         """
         self.readers.remove(reader)
 
+    def callLater(self, delay: float, callable: Any, *args: Any, **kw: Any) -> Any:
+        """
+        Call later, and not in the same turn.
+        """
+        return super().callLater(max(delay, _MOMENT), callable, *args, **kw)
+
     def turn(self, seconds: float = 0.0) -> None:
         """
         One turn of the reactor.
@@ -126,7 +138,7 @@ class HandReactor(Clock):
             select.select(self.readers, (), (), seconds)
         for reader in list(self.readers):
             reader.doRead()
-        self.advance(0)
+        self.advance(_MOMENT)
 
 
 class JunctionFixture(SynchronousTestCase):

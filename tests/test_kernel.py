@@ -4,6 +4,7 @@ Tests for L{txsocks5.kernel}.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
@@ -119,10 +120,8 @@ class KernelFixture(JunctionFixture):
         def done() -> bool:
             nonlocal left
             if left:
-                try:
+                with contextlib.suppress(BlockingIOError):
                     left = left[source.socket.send(left[:400_000]) :]
-                except BlockingIOError:
-                    pass
             return len(sink.received) >= len(data)
 
         self.until(done, sink)
