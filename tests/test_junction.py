@@ -102,7 +102,7 @@ class WatchTests(JunctionFixture):
         """
         Something is told once, and again when there is more, and not when nothing has changed.
         """
-        watcher, near, peer = self.watched()
+        watcher, _near, peer = self.watched()
         self.turns()
         self.assertEqual(watcher.heard, [])
         peer.send(b"one")
@@ -293,7 +293,7 @@ class LeaveTests(JunctionFixture):
         is nothing, and comes back when there is something.
         """
         watcher = Recorder()
-        near, peer = self.unix()
+        near, _peer = self.unix()
         self.junction.watch(near.fileno(), watcher)
         self.junction.unwatch(near.fileno())
         self.assertEqual(self.reactor.readers, [self.junction])
@@ -334,7 +334,7 @@ class LeaveTests(JunctionFixture):
         Nobody who waited for a turn is called, or kept, after it has left.
         """
         watcher = Recorder()
-        near, peer = self.unix()
+        near, _peer = self.unix()
         self.junction.watch(near.fileno(), watcher)
         self.junction.later(watcher)
         self.junction.forget(near.fileno())

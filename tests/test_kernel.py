@@ -60,7 +60,7 @@ class KernelFixture(JunctionFixture):
         super().setUp()
         self.sweep = Sweep(self.reactor)
         self.pipes = PipePool()
-        self.addCleanup(self.pipes.clear)
+        self.addCleanup(self.pipes.leave)
         self.reasons: list[str] = []
 
     def pair(self) -> tuple[socket.socket, Peer]:

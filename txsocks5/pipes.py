@@ -55,6 +55,7 @@ class PipePool:
     def __init__(self) -> None:
         self.inUse = 0
         self._idle: list[Pipe] = []
+        self._kept = _MAX_IDLE
         # The system may refuse large pipes, to a user who has many already.
         self._large = _SET_SIZE is not None
 
@@ -91,7 +92,7 @@ class PipePool:
         """
         Bring back a pipe that is empty again.
         """
-        if len(self._idle) < _MAX_IDLE:
+        if len(self._idle) < self._kept:
             self.inUse -= 1
             self._idle.append(pipe)
         else:
@@ -104,10 +105,17 @@ class PipePool:
         self.inUse -= 1
         self._close(pipe)
 
-    def clear(self) -> None:
+    def stay(self) -> None:
         """
-        Close all that are not in use.
+        Keep a few that are not in use.
         """
+        self._kept = _MAX_IDLE
+
+    def leave(self) -> None:
+        """
+        Close all that are not in use, and those that come back.
+        """
+        self._kept = 0
         idle, self._idle = self._idle, []
         for pipe in idle:
             self._close(pipe)

@@ -611,6 +611,7 @@ class SOCKS5Factory(Factory):
         self.deadlines.stay()
         if self._junction is not None:
             self._junction.stay()
+            self._pipes.stay()
 
     def stopFactory(self) -> None:
         """
@@ -620,7 +621,7 @@ class SOCKS5Factory(Factory):
         self.deadlines.leave()
         if self._junction is not None:
             self._junction.leave()
-            self._pipes.clear()
+            self._pipes.leave()
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """
