@@ -75,6 +75,7 @@ class PoolTests(SynchronousTestCase):
         Only a few are kept.
         """
         self.patch(pipes, "_MAX_IDLE", 2)
+        self.pool.stay()
         taken = [self.take() for _ in range(4)]
         for pipe in taken:
             self.pool.give(pipe)
