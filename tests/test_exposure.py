@@ -12,7 +12,7 @@ from twisted.internet.endpoints import _SystemdParser
 from twisted.python.systemd import ListenFDs
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsocks5.exposure import isLocal
+from txsocks5.exposure import addressesOf, isLocal
 
 from .certificates import writeCertificate
 
@@ -136,6 +136,36 @@ class IsLocalTests(SynchronousTestCase):
         self.assertEqual(list(folder.iterdir()), [])
 
 
+class AddressesTests(SynchronousTestCase):
+    """
+    Where a listener would listen.
+    """
+
+    def test_addresses(self) -> None:
+        """
+        Numbers are known, and no interface is all of them; without a port there is no address.
+        """
+        for description, address in (
+            ("tcp:1080", "0.0.0.0:1080"),
+            ("tcp:1080:interface=192.0.2.1", "192.0.2.1:1080"),
+            ("tcp6:1080", "[::]:1080"),
+            (r"tcp6:1080:interface=\:\:ffff\:192.0.2.1", "192.0.2.1:1080"),
+            (r"tcp6:1080:interface=fe80\:\:1%lo", "[fe80::1]:1080"),
+            ("haproxy:tcp:1080:interface=127.0.0.1", "127.0.0.1:1080"),
+            ("tcp:1080:interface=localhost", ""),
+            ("tcp:0", ""),
+            ("unix:/run/txsocks5.sock", ""),
+        ):
+            self.assertEqual(", ".join(map(str, addressesOf(description))), address, description)
+
+    def test_nonsense(self) -> None:
+        """
+        What cannot be listened on is an error here as well.
+        """
+        for description in NONSENSE:
+            self.assertRaises((ValueError, TypeError, OSError), addressesOf, description)
+
+
 class InheritedTests(SynchronousTestCase):
     """
     Sockets that systemd passes on.
@@ -177,6 +207,15 @@ class InheritedTests(SynchronousTestCase):
         self.assertFalse(isLocal("systemd:domain=INET:index=0"))
         self.assertFalse(isLocal("systemd:domain=INET6:index=1"))
         self.assertFalse(isLocal("haproxy:systemd:domain=INET:name=zero"))
+
+    def test_address(self) -> None:
+        """
+        It says where it is.
+        """
+        made = self.bound(socket.AF_INET, "127.0.0.1")
+        self.inherit(made)
+        found = addressesOf("systemd:domain=INET:index=0")
+        self.assertEqual([(str(each.host), each.port) for each in found], [made.getsockname()])
 
     def test_otherDomain(self) -> None:
         """

@@ -57,6 +57,7 @@ LAYERS = (
     ("joiner",),
     ("bind", "destinations", "ledger", "sources"),
     ("assembly", "associate"),
+    ("explanation",),
     # The order of things, and who carries it out.
     ("session",),
     ("commands", "handshake"),
@@ -65,7 +66,7 @@ LAYERS = (
     ("options", "service"),
     # The public names, the fakes for those who use them, and the command line.
     ("__init__",),
-    ("check", "commandline", "tap", "testing._transport"),
+    ("check", "commandline", "explain", "tap", "testing._transport"),
     ("__main__", "testing._connection", "testing._private", "testing._recorded"),
     ("testing._ports", "testing._scripted"),
     ("testing._reactor",),
@@ -208,12 +209,11 @@ class ImportTests(SynchronousTestCase):
 
     def test_theReactor(self) -> None:
         """
-        Nobody imports the reactor but the command line, and that only when it is about to start:
+        Nobody imports the reactor but the command lines, and they only when it is about to start:
         an import would install one.
         """
-        self.assertEqual(
-            list(importersOf("twisted.internet.reactor")), [("check", True), ("tap", True)]
-        )
+        importers = sorted(importersOf("twisted.internet.reactor"))
+        self.assertEqual(importers, [("check", True), ("explain", True), ("tap", True)])
 
     def test_wireIsPure(self) -> None:
         """

@@ -61,6 +61,12 @@ class Options(usage.Options):
             _optionsOf("txsocks5.passwd"),
             "Set or delete a user's password in a file.",
         ),
+        (
+            "explain",
+            None,
+            _optionsOf("txsocks5.explain"),
+            "Tell what a configuration says to a request, and why.",
+        ),
     ]
 
     def __init__(self) -> None:

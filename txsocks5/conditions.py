@@ -15,7 +15,8 @@ from .wire import Command, IPAddress
 
 __all__ = ["Clients", "Conditions", "Destinations", "networksOf"]
 
-_METADATA = frozenset(network.network_address for network in SETS["metadata"])
+# An address takes long to hash.
+_METADATA = frozenset(network.network_address.packed for network in SETS["metadata"])
 
 
 class Conditions:
@@ -183,7 +184,8 @@ class Destinations:
                         continue
                     if network.prefixlen == network.max_prefixlen:
                         address = network.network_address
-                        if not _METADATA.isdisjoint((address, *embedded(address))):
+                        faces: tuple[IPAddress, ...] = (address, *embedded(address))
+                        if any(face.packed in _METADATA for face in faces):
                             self._exact[address] = self._exact.get(address, 0) | mask
                     if choosesEmbedded(network):
                         choosing.append((network, mask))
@@ -217,7 +219,7 @@ class Destinations:
 
         @param face: that address: C{address}, or one embedded in it.
         """
-        if face in _METADATA:
+        if face.packed in _METADATA:
             return self._exact.get(face, 0) | self._exact.get(address, 0)
         if face == address:
             return self.longer.holding(address)

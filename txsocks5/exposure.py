@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Any, cast
 
@@ -17,9 +18,9 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-from .wire import unmapped
+from .wire import Address, unmapped
 
-__all__ = ["isLocal"]
+__all__ = ["addressesOf", "isLocal"]
 
 
 class _NotNow(Exception):
@@ -33,16 +34,32 @@ class _Recorder:
     What an endpoint takes for a reactor; it only writes down where it is asked to listen.
 
     @ivar local: for each listener, whether only this machine can reach it.
+
+    @ivar addresses: those that are known before it listens.
     """
 
     def __init__(self) -> None:
         self.local: list[bool] = []
+        self.addresses: list[Address] = []
+
+    def _note(self, interface: str, port: int) -> None:
+        """
+        Note an interface; the empty one is all of them.
+        """
+        try:
+            host = unmapped(ip_address(interface.partition("%")[0] or "0.0.0.0"))
+        except ValueError:
+            self.local.append(False)
+        else:
+            self.local.append(host.is_loopback)
+            if port:
+                self.addresses.append(Address(host, port))
 
     def listenTCP(self, port: int, factory: object, backlog: int = 50, interface: str = "") -> Any:
         """
         Note an interface.
         """
-        self.local.append(_isLoopback(interface))
+        self._note(interface, port)
         raise _NotNow
 
     def listenSSL(
@@ -56,7 +73,7 @@ class _Recorder:
         """
         Note an interface.
         """
-        self.local.append(_isLoopback(interface))
+        self._note(interface, port)
         raise _NotNow
 
     def listenUNIX(self, address: object, factory: object, *args: Any, **kwargs: Any) -> Any:
@@ -75,20 +92,11 @@ class _Recorder:
             if inherited.family != addressFamily:
                 # Twisted would read every address from the wrong octets.
                 raise OSError(f"its domain is not that of the socket, {inherited.family.name}")
-            self.local.append(
-                inherited.family == socket.AF_UNIX or _isLoopback(inherited.getsockname()[0])
-            )
+            if inherited.family == socket.AF_UNIX:
+                self.local.append(True)
+            else:
+                self._note(*inherited.getsockname()[:2])
         raise _NotNow
-
-
-def _isLoopback(interface: str) -> bool:
-    """
-    Whether C{interface} is a loopback address; the empty one is all of them.
-    """
-    try:
-        return unmapped(ip_address(interface.partition("%")[0])).is_loopback
-    except ValueError:
-        return False
 
 
 def isLocal(description: str) -> bool:
@@ -106,6 +114,26 @@ def isLocal(description: str) -> bool:
     @raise Exception: it names something that cannot be used: a certificate that is not there, a
         socket that systemd has not passed on.
     """
+    recorder = _recorded(description)
+    return bool(recorder.local) and all(recorder.local)
+
+
+def addressesOf(description: str) -> Sequence[Address]:
+    """
+    Where a listener would listen.
+
+    @param description: see L{isLocal}, also for the errors.
+
+    @return: the addresses that are known before it does: none for a UNIX socket, a name, or a port
+        that the system is to choose.
+    """
+    return _recorded(description).addresses
+
+
+def _recorded(description: str) -> _Recorder:
+    """
+    Let an endpoint listen, as far as it knows.
+    """
     recorder = _Recorder()
     try:
         endpoint = serverFromString(cast(Any, recorder), description)
@@ -115,7 +143,7 @@ def isLocal(description: str) -> bool:
         # It has been asked to look at what is no socket.
         if isinstance(failure, OSError):
             raise failure
-    return bool(recorder.local) and all(recorder.local)
+    return recorder
 
 
 def _failures(listened: Deferred[Any]) -> list[BaseException]:

@@ -70,6 +70,9 @@ class RulePolicy:
         self._verdicts = [Verdict(rule.allow is not None, rule.name, rule) for rule in rules]
         self._local = local
         self._open = open
+        # The same question is asked again for each address.
+        self._asked: Question | None = None
+        self._answer = (0, 0)
 
     def judgeClient(self, client: IPAddress | None) -> Verdict:
         """
@@ -136,6 +139,8 @@ class RulePolicy:
         """
         The rules that allow and those that deny, if their C{to} holds, what somebody asks for.
         """
+        if question is self._asked:
+            return self._answer
         conditions = self._conditions
         matching = (
             conditions.of(question.command)
@@ -144,7 +149,9 @@ class RulePolicy:
         )
         if question.destination is not None:
             matching &= conditions.forPort(question.command, question.destination.port)
-        return matching & conditions.allows, matching & conditions.denies
+        self._asked = question
+        self._answer = matching & conditions.allows, matching & conditions.denies
+        return self._answer
 
     def _aboveFloor(self, address: IPAddress, allows: int, denies: int) -> Verdict:
         """
