@@ -52,6 +52,7 @@ class _Side:
 
     __slots__ = (
         "_armed",
+        "_bounded",
         "_bulk",
         "_ending",
         "_pipe",
@@ -82,6 +83,7 @@ class _Side:
         self.octets = 0
         self._relay = relay
         self._armed = False
+        self._bounded = False
         self._bulk = False
         self._ending = connection.ending
         self._pipe: Pipe | None = None
@@ -210,6 +212,7 @@ class _Side:
             self._readable = self._ending
         else:
             self._bulk = self._spliceable and most >= _BULK
+            self.other.expectMuch()
         self.octets += count
         view = junction.view[:count]
         try:
@@ -301,15 +304,22 @@ class _Side:
         self._pipe = None
         self._bulk = self._spliceable = False
 
+    def expectMuch(self) -> None:
+        """
+        Much is about to be sent.  A peer that does not read must not make the system keep megabytes
+        for it.
+        """
+        if not self._bounded:
+            self._bounded = True
+            with suppress(OSError):
+                self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MAX_UNSENT)
+
     def awaitRoom(self) -> None:
         """
         This side takes no more for now.
         """
         if not self._armed:
             self._armed = True
-            # A peer that does not read must not make the system keep megabytes for it.
-            with suppress(OSError):
-                self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MAX_UNSENT)
             self._relay.junction.watchWriting(self.descriptor)
 
     # Ends
