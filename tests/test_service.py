@@ -917,6 +917,31 @@ class RealTests(TestCase):
             with self.assertRaises(ConnectError):
                 await endpoint.connect(Factory.forProtocol(Talker))
 
+    async def test_crowd(self) -> None:
+        """
+        Connections that are too many of an address are closed, TLS or not, silent or not; others
+        are served, and so are those that come when there are fewer (S-11).
+        """
+        pem = writeCertificate(self.folder)
+        self.start("tcp:0:interface=127.0.0.1", f"ssl:0:privateKey={pem}:interface=127.0.0.1")
+        plain, tls = self.ports()
+        silent = [await self.connectTCP(tls if number % 2 else plain) for number in range(64)]
+        for port in (plain, tls):
+            # It may be reset before we hear that it was connected.
+            with contextlib.suppress(ConnectError):
+                client = await self.connectTCP(port)
+                client.send(HELLO)
+                await client.ended()
+        self.assertEqual(len(self.events.named("opened")), 64)
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", plain, bindAddress=("127.0.0.2", 0))
+        await self.assertServed(await self.connect(endpoint))
+        for client in silent[:2]:
+            client.transport.loseConnection()  # type: ignore[union-attr]
+            await client.ended()
+        await self.assertServed(await self.connectTCP(plain))
+        self.assertEqual(self.events.one("crowded")["client"], "127.0.0.1")
+        self.assertEqual(self.events.named("unforeseen"), [])
+
     async def test_tls(self) -> None:
         """
         TLS around everything.

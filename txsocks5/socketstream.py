@@ -83,7 +83,9 @@ class SocketStream(Stream):
         @raise OSError: the system cannot watch the socket.
         """
         self._protocol: Any = protocol
-        self._junction.watch(self._descriptor, self)
+        # It may have been turned away when it was connected.
+        if self._descriptor >= 0:
+            self._junction.watch(self._descriptor, self)
 
     # What the junction says
 
