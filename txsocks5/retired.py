@@ -8,6 +8,7 @@ import socket
 import struct
 from socket import SocketType
 
+from twisted.internet import tcp, unix
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.interfaces import IProtocol, ITransport
 from twisted.internet.tcp import Connection
@@ -16,6 +17,7 @@ from twisted.python.failure import Failure
 __all__ = ["RESET", "BareConnection", "Retired", "retire"]
 
 RESET = struct.pack("ii", 1, 0)
+_ACCEPTED = (tcp.Server, unix.Server)
 _DONE = Failure(ConnectionDone())
 _ABORTED = Failure(ConnectionAborted())
 
@@ -85,8 +87,8 @@ class Retired(BareConnection):
 
 class _Wrapped(BareConnection):
     """
-    A connection that had a transport and wrappers around the protocol, which count their
-    connections and hear of the end by way of the transport: that closes the socket.
+    A connection that had a transport and wrappers around the protocol, or a connector, which count
+    their connections and hear of the end by way of the transport: that closes the socket.
     """
 
     __slots__ = ("_connection",)
@@ -104,7 +106,16 @@ class _Wrapped(BareConnection):
         """
         Let the transport close the socket, and tell everybody.
         """
+        # A client's transport would take itself for one that has never been connected.
+        self._connection.connected = 1
         self._connection.connectionLost(_ABORTED if reset else _DONE)
+
+
+def _writeNothing(data: object) -> int:
+    """
+    Write no octets.
+    """
+    return 0
 
 
 def retire(connection: Connection, transport: ITransport) -> BareConnection:
@@ -121,12 +132,15 @@ def retire(connection: Connection, transport: ITransport) -> BareConnection:
     connection.stopWriting()
     unsent = b"".join((connection.dataBuffer[connection.offset :], *connection._tempDataBuffer))
     connection.connected = 0
+    # The reactor may be in the midst of reading from it, and about to let it write.
+    connection.dataBuffer, connection.offset = b"", 0
+    connection._tempDataBuffer, connection._tempDataLen = [], 0
+    connection.writeSomeData = _writeNothing
     known: object = transport
-    if known is not connection:
+    if known is not connection or not isinstance(connection, _ACCEPTED):
         return _Wrapped(connection, unsent)
     retired = Retired(connection.socket, unsent, connection.protocol)
-    # Without these the reactor, which may be in the midst of reading from it, finds nothing to
-    # close when it returns.
+    # Without these the reactor finds nothing to close when it returns.
     del connection.socket
     del connection.protocol
     return retired
