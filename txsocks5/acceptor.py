@@ -131,18 +131,27 @@ class Acceptor:
         """
         Try again in a while.
         """
+        self._tell(error)
+        self._junction.unwatch(self._socket.fileno())
+        self._retry = self._reactor.callLater(_PAUSE, self._tryAgain)
+
+    def _tell(self, error: OSError) -> None:
+        """
+        Say that the system has no more of something, unless that has been said.
+        """
         if not self._exhausted:
             self._exhausted = True
             events.exhausted.emit(self._log, reason=error.strerror)
-        self._junction.unwatch(self._socket.fileno())
-        self._retry = self._reactor.callLater(_PAUSE, self._tryAgain)
 
     def _tryAgain(self) -> None:
         """
         There may be descriptors again.
         """
         self._retry = None
-        self.start()
+        try:
+            self.start()
+        except OSError:
+            self._retry = self._reactor.callLater(_PAUSE, self._tryAgain)
 
     def _serve(self, descriptor: int, peer: Any) -> None:
         """
@@ -156,4 +165,8 @@ class Acceptor:
             connection.close()
             return
         protocol.makeConnection(stream)
-        stream.start(protocol)
+        try:
+            stream.start(protocol)
+        except OSError as error:
+            self._tell(error)
+            stream.abort()

@@ -7,6 +7,7 @@ from __future__ import annotations
 import socket
 import struct
 from socket import SocketType
+from typing import Any
 
 from twisted.internet import tcp, unix
 from twisted.internet.error import ConnectionAborted, ConnectionDone
@@ -135,7 +136,8 @@ def retire(connection: Connection, transport: ITransport) -> BareConnection:
     # The reactor may be in the midst of reading from it, and about to let it write.
     connection.dataBuffer, connection.offset = b"", 0
     connection._tempDataBuffer, connection._tempDataLen = [], 0
-    connection.writeSomeData = _writeNothing
+    hushed: Any = connection
+    hushed.writeSomeData = _writeNothing
     known: object = transport
     if known is not connection or not isinstance(connection, _ACCEPTED):
         return _Wrapped(connection, unsent)
