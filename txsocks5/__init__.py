@@ -8,7 +8,7 @@ you, as C{twistd socks5} does.  L{txsocks5.interfaces} lists all that can be rep
 from importlib.metadata import PackageNotFoundError, version
 
 from .auth import Anonymous, PasswordAuthenticator
-from .config import Failures, Network, Timeouts
+from .config import Failures, Limits, Network, Timeouts
 from .errors import NameNotResolved, Overloaded, ProtocolError
 from .interfaces import (
     Accepted,
@@ -17,6 +17,7 @@ from .interfaces import (
     IConversation,
     Identity,
     IDialer,
+    IFairResolver,
     IJournal,
     IPolicy,
     IProtection,
@@ -32,6 +33,7 @@ from .interfaces import (
     Step,
     Verdict,
 )
+from .ledger import Ledger
 from .policy import DefaultPolicy
 from .server import SOCKS5Factory
 from .service import SOCKS5Service
@@ -48,6 +50,7 @@ __all__ = [
     "IBlockingChecker",
     "IConversation",
     "IDialer",
+    "IFairResolver",
     "IJournal",
     "IPolicy",
     "IProtection",
@@ -58,6 +61,8 @@ __all__ = [
     "IRevoking",
     "IUserList",
     "Identity",
+    "Ledger",
+    "Limits",
     "NameNotResolved",
     "Network",
     "Overloaded",
