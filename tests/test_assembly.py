@@ -461,18 +461,13 @@ class UnservedTests(AssemblyFixture):
         """
         paths = [
             line.partition(": ")[0]
-            for line in self.lines(
-                "workers = 2\n[network]\nresolver = ['192.0.2.53', 'system']\n"
-                "[users.'a b']\noutgoing = '192.0.2.1'\n[groups.c]\noutgoing = '192.0.2.1'\n"
-            )
+            for line in self.lines("workers = 2\n[network]\nresolver = ['192.0.2.53', 'system']\n")
         ]
         self.assertEqual(
             paths,
             [
                 "workers",
                 "network.resolver[0]",
-                'users."a b".outgoing',
-                "groups.c.outgoing",
             ],
         )
 

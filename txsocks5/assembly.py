@@ -366,8 +366,3 @@ def _unserved(configuration: Configuration) -> Iterator[Problem]:
         if server != "system":
             found = f"found {server!r}"
             yield Problem(f"network.resolver[{index}]", f"{found}; {_NOT_SERVED.format('system')}")
-    for table, owners in (("users", configuration.users), ("groups", configuration.groups)):
-        for name, owner in owners.items():
-            if owner.outgoing:
-                path = f"{table}.{bareOrQuoted(name)}.outgoing"
-                yield Problem(path, f"found an address; {_NOT_SERVED.format('none')}")

@@ -59,6 +59,7 @@ class Associations:
         ended: Callable[[str], None],
         protection: IProtection | None,
         tap: IRelayTap | None,
+        outgoing: tuple[IPAddress, ...] = (),
     ) -> Association:
         """
         Do what a UDP ASSOCIATE asks for, and policy has allowed.
@@ -76,11 +77,13 @@ class Associations:
 
         @param tap: sees the payloads.
 
+        @param outgoing: source addresses that go before those of all, at most one of a family.
+
         @raise CannotListenError: no port is to be had.
 
         @raise Overloaded: no port of the configured range is free.
         """
-        return Association(self, question, client, reached, ended, protection, tap)
+        return Association(self, question, client, reached, ended, protection, tap, outgoing)
 
     def listen(
         self,
@@ -121,10 +124,12 @@ class Association:
         ended: Callable[[str], None],
         protection: IProtection | None,
         tap: IRelayTap | None,
+        outgoing: tuple[IPAddress, ...],
     ) -> None:
         """
         See L{Associations.open}.
         """
+        self._outgoing = outgoing
         self.fromClient = 0
         self.toClient = 0
         self.meter: Meter | None = None
@@ -311,7 +316,7 @@ class Association:
 
         @return: it, or L{None} if the system has none to give.
         """
-        own = ofFamily(version, self._server.network.outgoing)
+        own = ofFamily(version, self._outgoing) or ofFamily(version, self._server.network.outgoing)
         anywhere = "0.0.0.0" if version == 4 else "::"
         try:
             socket = self._server.listen(self._fromWorld, self._broken, str(own or anywhere), None)

@@ -257,7 +257,7 @@ class Performance:
         """
         self._hold(admitted.verdict)
         port = self._request.destination.port
-        reached = self._means.outgoing.reach(admitted, port, began)
+        reached = self._means.outgoing.reach(admitted, port, began, self._sources)
         if not isinstance(reached, ConnectedSocket):
             joining: Deferred[None] = reached.addCallback(self._joined, admitted.verdict.reason)
             return joining
@@ -303,6 +303,7 @@ class Performance:
             self._session.ceased,
             self._client.stream.protection,
             self._observe(),
+            self._sources,
         )
         self.carrier = self._association = association
         association.meter = self._meter
@@ -316,6 +317,13 @@ class Performance:
         """
         self._record.verdict = verdict
         self._holding = self._means.ledger.hold(self._question, verdict.rule, self)
+
+    @property
+    def _sources(self) -> tuple[IPAddress, ...]:
+        """
+        The source addresses that the user has of its own.
+        """
+        return self._means.ledger.outgoing(self._client.identity.name)
 
     @property
     def _meter(self) -> Meter | None:

@@ -87,11 +87,15 @@ class SocketDialer:
         self._junction = junction
         self._outgoing = outgoing
 
-    def dial(self, address: Address) -> ConnectedSocket | Deferred[ConnectedSocket]:
+    def dial(
+        self, address: Address, outgoing: tuple[IPAddress, ...] = ()
+    ) -> ConnectedSocket | Deferred[ConnectedSocket]:
         """
         Connect.
 
         @param address: a numeric address that policy has allowed.
+
+        @param outgoing: source addresses that go before those of all.
 
         @return: the connected socket, if it is that already; or a Deferred that fires with it, or
             fails with C{OSError}.  Cancelling it abandons the attempt.
@@ -102,13 +106,17 @@ class SocketDialer:
         assert not isinstance(host, str)
         connecting = SocketType(_FAMILIES[host.version], _KIND)
         try:
-            return self._connect(connecting, host, address)
+            return self._connect(connecting, host, address, outgoing)
         except BaseException:
             connecting.close()
             raise
 
     def _connect(
-        self, connecting: SocketType, host: IPAddress, address: Address
+        self,
+        connecting: SocketType,
+        host: IPAddress,
+        address: Address,
+        outgoing: tuple[IPAddress, ...],
     ) -> ConnectedSocket | Deferred[ConnectedSocket]:
         """
         Connect a new socket.
@@ -118,8 +126,9 @@ class SocketDialer:
         # Relayed data wait for nobody.
         connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connecting.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if self._outgoing:
-            source = ofFamily(host.version, self._outgoing)
+        if outgoing or self._outgoing:
+            version = host.version
+            source = ofFamily(version, outgoing) or ofFamily(version, self._outgoing)
             if source is not None:
                 _bind(connecting, source)
         where = (local.textOf(host), address.port)

@@ -334,6 +334,12 @@ class Ledger:
                 else:
                     self._unused[key] = None
 
+    def outgoing(self, name: str) -> tuple[IPAddress, ...]:
+        """
+        The source addresses that a user has of its own, or by a group.
+        """
+        return self._roster.entitlement(name).outgoing
+
     def reconfigure(
         self,
         limits: Limits,

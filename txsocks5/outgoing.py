@@ -185,13 +185,18 @@ class TCPDialer:
         self._reactor = reactor
         self._outgoing = outgoing
 
-    def dial(self, address: Address, factory: IProtocolFactory) -> Deferred[IProtocol]:
+    def dial(
+        self, address: Address, factory: IProtocolFactory, outgoing: tuple[IPAddress, ...] = ()
+    ) -> Deferred[IProtocol]:
         """
         Connect; see L{IDialer.dial}.  Time is limited by whoever calls, by cancelling.
+
+        @param outgoing: source addresses that go before those of all.
         """
         host = address.host
         assert not isinstance(host, str)
-        source = ofFamily(host.version, self._outgoing)
+        version = host.version
+        source = ofFamily(version, outgoing) or ofFamily(version, self._outgoing)
         # No time-out of its own: the annotation leaves out that there can be none.
         endpointClass: Any = TCP4ClientEndpoint if host.version == 4 else TCP6ClientEndpoint
         endpoint: IStreamClientEndpoint = endpointClass(
@@ -436,11 +441,20 @@ class Outgoing:
             looked.addTimeout(self._timeouts.connect, self._clock, _resolvingTooLong)
         return self.admit(question, await looked)
 
-    def reach(self, admitted: Admitted, port: int, began: float) -> ConnectedSocket | Deferred[Any]:
+    def reach(
+        self,
+        admitted: Admitted,
+        port: int,
+        began: float,
+        outgoing: tuple[IPAddress, ...] = (),
+    ) -> ConnectedSocket | Deferred[Any]:
         """
         Connect to one of the addresses that a request may reach.
 
         @param began: when the request did; what the look-up has taken counts.
+
+        @param outgoing: source addresses that go before those of all, at most one of a family.  A
+            dialer of somebody else's does not hear of them.
 
         @return: the connection, if it was there at once; or a Deferred that fires with it, or
             fails as below.
@@ -452,12 +466,13 @@ class Outgoing:
         dialled: Deferred[Any]
         if len(admitted.addresses) > 1 or not isinstance(self._dialer, SocketDialer):
             attempts = [
-                partial(self._dial, Address(address, port)) for address in admitted.addresses
+                partial(self._dial, Address(address, port), outgoing)
+                for address in admitted.addresses
             ]
             dialled = race(attempts, self._clock)
         else:
             try:
-                reached = self._dialer.dial(Address(admitted.addresses[0], port))
+                reached = self._dialer.dial(Address(admitted.addresses[0], port), outgoing)
             except Exception as error:
                 raise ConnectFailed([error]) from error
             if isinstance(reached, ConnectedSocket):
@@ -469,7 +484,7 @@ class Outgoing:
             dialled.addTimeout(max(left, 0), self._clock, _connectingTooLong)
         return dialled
 
-    def _dial(self, address: Address) -> Deferred[Any]:
+    def _dial(self, address: Address, outgoing: tuple[IPAddress, ...]) -> Deferred[Any]:
         """
         Begin an attempt to connect, one of several.
 
@@ -477,7 +492,9 @@ class Outgoing:
         """
         dialled: Any
         if isinstance(self._dialer, SocketDialer):
-            dialled = self._dialer.dial(address)
+            dialled = self._dialer.dial(address, outgoing)
+        elif isinstance(self._dialer, TCPDialer):
+            dialled = self._dialer.dial(address, _TARGETS, outgoing)
         else:
             dialled = self._dialer.dial(address, _TARGETS)
         return dialled if isinstance(dialled, Deferred) else succeed(dialled)
