@@ -8,7 +8,7 @@ import contextlib
 import errno
 import socket
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 from unittest.mock import patch
 
@@ -292,6 +292,16 @@ class TCPDialerTests(SynchronousTestCase):
         dialer = TCPDialer(self.reactor, (IPv4Address("203.0.113.9"),))
         for host, source in ((FOUR, ("203.0.113.9", 0)), (SIX, None)):
             dialer.dial(Address(ip_address(host), 80), Factory.forProtocol(RecordingPeer))
+            self.assertEqual(self.reactor.connectors[-1].bindAddress, source)
+
+    def test_sourceOfOne(self) -> None:
+        """
+        Source addresses of a user's own go before those of all, each for its family.
+        """
+        dialer = TCPDialer(self.reactor, (IPv4Address("203.0.113.9"), IPv6Address("2001:db8::9")))
+        own = (IPv4Address("203.0.113.10"),)
+        for host, source in ((FOUR, ("203.0.113.10", 0)), (SIX, ("2001:db8::9", 0))):
+            dialer.dial(Address(ip_address(host), 80), Factory.forProtocol(RecordingPeer), own)
             self.assertEqual(self.reactor.connectors[-1].bindAddress, source)
 
     def test_fails(self) -> None:
