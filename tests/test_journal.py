@@ -119,9 +119,7 @@ class ServerTests(ServedTestCase):
         target.close()
         caller.close()
         self.flush()
-        self.assertEqual(
-            journal.steps, ["opened", "authenticated 0", "granted CONNECT", "closed"]
-        )
+        self.assertEqual(journal.steps, ["opened", "authenticated 0", "granted CONNECT", "closed"])
         record = journal.record
         assert record is not None and record.question is not None
         self.assertEqual((record.fromClient, record.toClient, record.dropped), (6, 7, 0))

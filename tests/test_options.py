@@ -413,6 +413,8 @@ class AccessLogTests(OptionsFixture):
             ({"nodaemon": True, "logfile": "-"}, "-"),
             ({"nodaemon": True, "logfile": "twistd.log"}, "socks5-access.log"),
             ({"nodaemon": False, "logfile": None}, "socks5-access.log"),
+            # The command twist, which stays in the foreground.
+            ({"logFile": None}, "-"),
         ):
             options.parent = twistd
             self.assertEqual(options.accessLog(), where)

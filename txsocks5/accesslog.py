@@ -34,6 +34,41 @@ _MAX_FILE = 64 * 1024 * 1024
 _MAX_FILES = 16
 
 
+class _WholeLines(LogFile):
+    """
+    A file that ends with a whole line, whatever happens.
+    """
+
+    def write(self, data: str) -> None:
+        """
+        Write all, or nothing.
+
+        @raise OSError: it cannot be done.
+        """
+        if self.shouldRotate():
+            self.rotate()
+        left = data.encode("utf-8")
+        begin = self._file.tell()
+        try:
+            # A disk that has become full takes a part.
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError:
+            self._file.truncate(begin)
+            self._file.seek(begin)
+            raise
+        self.size += len(data)
+
+    def rotate(self) -> None:
+        """
+        Begin a new file; also if somebody else has moved the old one.
+        """
+        if os.path.exists(self.path):
+            super().rotate()
+        else:
+            self.reopen()
+
+
 def logFile(path: str) -> LogFile:
     """
     Open a file that is followed by a new one when it has become 64 MiB long; 16 old ones are kept.
@@ -42,7 +77,7 @@ def logFile(path: str) -> LogFile:
     @raise OSError: it cannot be written.
     """
     folder, name = os.path.split(os.path.abspath(path))
-    return LogFile(
+    return _WholeLines(
         name, folder, rotateLength=_MAX_FILE, maxRotatedFiles=_MAX_FILES, defaultMode=0o600
     )
 
@@ -115,7 +150,9 @@ class AccessLog:
         Write what waits, and no more after that.
         """
         self.flush()
-        self._file = None
+        file, self._file = self._file, None
+        if isinstance(file, LogFile):
+            file.close()
 
     def opened(self, record: Record) -> None:
         """

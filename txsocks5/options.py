@@ -247,7 +247,7 @@ class Options(usage.Options, AuthOptionMixin):
         if given is not None:
             return str(given)
         twistd: Mapping[str, Any] = getattr(self, "parent", None) or {"nodaemon": True}
-        toStandardOutput = twistd.get("nodaemon") and twistd.get("logfile") in (None, "-")
+        toStandardOutput = twistd.get("nodaemon", True) and twistd.get("logfile") in (None, "-")
         return "-" if toStandardOutput else "socks5-access.log"
 
 
