@@ -45,7 +45,7 @@ class _WholeLines(LogFile):
 
         @raise OSError: it cannot be done.
         """
-        if self.shouldRotate():
+        if self.shouldRotate():  # type: ignore[no-untyped-call]
             self.rotate()
         left = data.encode("utf-8")
         begin = self._file.tell()
@@ -64,9 +64,9 @@ class _WholeLines(LogFile):
         Begin a new file; also if somebody else has moved the old one.
         """
         if os.path.exists(self.path):
-            super().rotate()
+            super().rotate()  # type: ignore[no-untyped-call]
         else:
-            self.reopen()
+            self.reopen()  # type: ignore[no-untyped-call]
 
 
 def logFile(path: str) -> LogFile:
@@ -77,7 +77,7 @@ def logFile(path: str) -> LogFile:
     @raise OSError: it cannot be written.
     """
     folder, name = os.path.split(os.path.abspath(path))
-    return _WholeLines(
+    return _WholeLines(  # type: ignore[no-untyped-call]
         name, folder, rotateLength=_MAX_FILE, maxRotatedFiles=_MAX_FILES, defaultMode=0o600
     )
 
