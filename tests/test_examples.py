@@ -383,7 +383,7 @@ class PageTests(SynchronousTestCase):
         for snippet in snippets:
             code = "\n".join(line[4:] for line in snippet.splitlines())
             exec(compile(code, "embedding.rst", "exec"), names)
-        self.assertEqual(len(snippets), 5)
+        self.assertEqual(len(snippets), 6)
 
     def test_everyExample(self) -> None:
         """
