@@ -338,6 +338,22 @@ class HoldTests(LedgerTestCase):
             self.fill(ledger, asking("bob"))
 
 
+class OutgoingTests(LedgerTestCase):
+    """
+    Tests for L{Ledger.outgoing}.
+    """
+
+    def test_outgoing(self) -> None:
+        """
+        A user's source addresses are those of its own, by the configuration that holds now.
+        """
+        address = (ip_address("192.0.2.10"),)
+        ledger = self.ledger({"alice": User(outgoing=address)})
+        self.assertEqual((ledger.outgoing("alice"), ledger.outgoing("bob")), (address, ()))
+        ledger.reconfigure(Limits(), {}, {})
+        self.assertEqual(ledger.outgoing("alice"), ())
+
+
 class MeterTests(LedgerTestCase):
     """
     Tests for limits of bandwidth.
