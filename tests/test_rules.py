@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Any
 
+import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
@@ -772,6 +773,7 @@ class RequestTests(RulesFixture):
             [allow("private", commands=udp, ports=[53], users=["@staff"])],
             [deny("10.0.0.0/8", commands=udp), allow(commands=udp)],
             [deny(commands=udp, users=["bob"]), allow(commands=udp)],
+            [deny(commands=udp, ports=[53]), allow(commands=udp)],
         ):
             verdict = self.judge(rules, question)
             self.assertTrue(verdict.allowed)
@@ -1070,5 +1072,7 @@ class ReferenceTests(PolicyFixture):
             anyAllowed = anyAllowed or verdict.allowed
         if anyAllowed:
             self.assertTrue(early.allowed)
+            association = attrs.evolve(question, destination=None)
+            self.assertTrue(policy.judgeRequest(association).allowed)
         if not question.identity.name and anyAllowed:
             self.assertTrue(policy.judgeClient(question.client).allowed)

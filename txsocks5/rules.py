@@ -101,7 +101,7 @@ class RulePolicy:
         destinations = self._conditions.destinations
         allows, denies = self._asking(question)
         if question.destination is None:
-            return self._first(allows, denies & destinations.anything)
+            return self._first(allows, denies & destinations.anything & self._conditions.anyPort)
         host = question.destination.host
         if not isinstance(host, str):
             holding = destinations.anything | destinations.networks(host)
