@@ -182,6 +182,8 @@ class FormTests(SynchronousTestCase):
             ("wiki.example", NamePattern("wiki.example")),
             ("198.51.100.0/24", readNetwork("198.51.100.0/24")),
             ("private", NamedSet("private")),
+            ("private.", NamePattern("private")),
+            ("*.private", NamePattern("private", True)),
         ):
             self.assertEqual(pattern.read(text), meaning)
             self.assertEqual(pattern.write(meaning), f'"{text}"')

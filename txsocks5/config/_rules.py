@@ -77,9 +77,15 @@ def _writePattern(pattern: Pattern) -> str:
     """
     A pattern as it would be read again.
     """
-    if isinstance(pattern, NamePattern):
-        return described(f"*.{pattern.name}" if pattern.below else pattern.name)
-    return described(pattern.name if isinstance(pattern, NamedSet) else str(pattern))
+    if isinstance(pattern, NamedSet):
+        return described(pattern.name)
+    if not isinstance(pattern, NamePattern):
+        return described(str(pattern))
+    if pattern.below:
+        return described(f"*.{pattern.name}")
+    # Without the dot, some names are those of sets.
+    alone = isinstance(readPattern(pattern.name), NamePattern)
+    return described(pattern.name if alone else f"{pattern.name}.")
 
 
 Member: TypeAlias = Annotated[str, Form(_MEMBER, _readMember)]
