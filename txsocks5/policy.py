@@ -5,13 +5,13 @@ What is allowed where no rules are given, and what never is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC
+from datetime import UTC, datetime
 from ipaddress import IPv4Address
 
 from zope.interface import implementer
 
 from . import local
-from .config import User
+from .config import User, timestamp
 from .errors import Overloaded
 from .interfaces import IPolicy, Question, Verdict
 from .networks import SETS, containing, embedded
@@ -114,11 +114,9 @@ class ExpiringPolicy:
         self._ends: dict[str, tuple[float, Verdict]] = {}
         for name, user in users.items():
             if user.expires is not None:
-                end = user.expires
-                if end.tzinfo is None:
-                    end = end.replace(tzinfo=UTC)
-                refusal = Verdict(False, f"default: the user expired at {end.isoformat()}")
-                self._ends[name] = end.timestamp(), refusal
+                end = timestamp(user.expires)
+                when = datetime.fromtimestamp(end, user.expires.tzinfo or UTC).isoformat()
+                self._ends[name] = end, Verdict(False, f"default: the user expired at {when}")
 
     def _refusal(self, question: Question) -> Verdict | None:
         """
