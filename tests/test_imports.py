@@ -52,7 +52,7 @@ LAYERS = (
     ("accesslog", "datagrams", "doubts", "kernel", "rules", "throttle", "wrapped"),
     ("stream", "tickets", "userlist"),
     ("auth", "htpasswd", "initiator", "linger", "pam", "relay", "socketstream"),
-    ("acceptor", "checkers", "dialer"),
+    ("acceptor", "checkers", "dialer", "names"),
     ("outgoing",),
     ("joiner",),
     ("bind", "destinations", "ledger", "sources"),

@@ -26,21 +26,23 @@ from .checkers import describedChecker, doubtsAbout
 from .config import (
     Configuration,
     ConfigurationError,
+    Network,
     Problem,
     bareOrQuoted,
     contradictions,
+    readNameServer,
 )
 from .doubts import doubts
 from .exposure import isLocal
 from .interfaces import IAuthenticator, IPolicy, IResolver
 from .ledger import Ledger
+from .names import InOrder, NameServer
 from .outgoing import SystemResolver
 from .rules import openRule, policyOf
 from .userlist import userListOf
 
 __all__ = ["Assembly", "assemble"]
 
-_NOT_SERVED = "allowed: {}, as this version can do no more"
 _NEEDS = {"password": "auth.checkers", "gssapi": "[auth.gssapi]"}
 
 
@@ -169,7 +171,7 @@ class _Assembler:
             local=not exposed,
             authenticators=authenticators,
             policy=policyOf(configuration, local=not exposed, now=now),
-            resolver=SystemResolver(self._reactor.nameResolver, running=lookUps),
+            resolver=_resolver(self._reactor, configuration.network, lookUps),
             ledger=Ledger(
                 self._reactor,
                 configuration.limits,
@@ -340,6 +342,21 @@ class _Assembler:
         self.warnings.append(Problem(path, text))
 
 
+def _resolver(reactor: Any, network: Network, lookUps: int) -> IResolver:
+    """
+    Make what is asked for the addresses of names.
+    """
+    families = {"ipv4-only": (4,), "ipv6-only": (6,)}.get(network.prefer, (4, 6))
+    resolvers: list[IResolver] = []
+    for entry in network.resolver:
+        server = readNameServer(entry)
+        if server is None:
+            resolvers.append(SystemResolver(reactor.nameResolver, running=lookUps))
+        else:
+            resolvers.append(NameServer(reactor, server, families=families))
+    return resolvers[0] if len(resolvers) == 1 else InOrder(resolvers)
+
+
 def _mentioned(configuration: Configuration) -> Iterator[tuple[str, str]]:
     """
     Find the users that a configuration names, each with the key's full path.
@@ -361,8 +378,5 @@ def _unserved(configuration: Configuration) -> Iterator[Problem]:
     that somebody relies on.
     """
     if configuration.workers > 1:
-        yield Problem("workers", f"found {configuration.workers}; {_NOT_SERVED.format('1')}")
-    for index, server in enumerate(configuration.network.resolver):
-        if server != "system":
-            found = f"found {server!r}"
-            yield Problem(f"network.resolver[{index}]", f"{found}; {_NOT_SERVED.format('system')}")
+        allowed = "allowed: 1, as this version can do no more"
+        yield Problem("workers", f"found {configuration.workers}; {allowed}")
