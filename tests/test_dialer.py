@@ -101,6 +101,14 @@ class DialerTests(JunctionFixture):
         peer.send(b"octets")
         self.assertEqual(found.socket.recv(100), b"octets")
 
+    def test_soon(self) -> None:
+        """
+        The system may say at the first time that it is connected.
+        """
+        self.slowly(0)
+        found, peer = self.dialled(self.listening())
+        self.assertEqual(found.bound.port, peer.socket.getpeername()[1])
+
     def test_refused(self) -> None:
         """
         Nobody listens: that is an error at once, or later.
