@@ -156,14 +156,15 @@ class InteropTestCase(TestCase):
         program.signal("KILL")
         await program.whenEnded()
 
-    async def outcomeOf(self, *command: str, stdin: bytes = b"") -> Outcome:
+    async def outcomeOf(self, *command: str, stdin: bytes = b"", **variables: str) -> Outcome:
         """
         Run a program to its end.
 
         @param command: its name or file, and its arguments.
         @param stdin: what it finds in its standard input.
+        @param variables: environment variables that it gets besides the usual.
         """
-        program = self.spawn(*command)
+        program = self.spawn(*command, **variables)
         program.transport.writeToChild(0, stdin)
         program.transport.closeChildFD(0)
         return await program.whenEnded()
