@@ -57,7 +57,7 @@ $(VENV)/.installed-%: $(METADATA) | $(VENV)/bin/python
 # -- running
 
 .PHONY: run
-run: $(VENV)/.installed ## run the proxy on 127.0.0.1:1080 (ARGS="..." for options)
+run: $(VENV)/.installed-config $(VENV)/.installed-htpasswd ## run the proxy on 127.0.0.1:1080 (ARGS="..." for options)
 	@exec $(BIN)/twistd -n --pidfile= socks5 $(ARGS)
 
 # -- tests
