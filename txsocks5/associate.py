@@ -85,6 +85,15 @@ class Associations:
         """
         return Association(self, question, client, reached, ended, protection, tap, outgoing)
 
+    def shareWith(self, others: Associations) -> None:
+        """
+        Stand in their place, with other settings: what all associations of a server have in common
+        they have with those that were opened before.
+        """
+        self.sockets = others.sockets
+        self.outside = others.outside
+        self.budget = others.budget
+
     def listen(
         self,
         received: Callable[[Datagrams], None],

@@ -236,6 +236,14 @@ class PasswordAuthenticator:
         """
         return _PasswordConversation(self, client)
 
+    def replaces(self, authenticator: IAuthenticator) -> None:
+        """
+        Remember the failures that another one does; see L{IRevoking.replaces}.
+        """
+        if isinstance(authenticator, PasswordAuthenticator):
+            self._throttle = authenticator._throttle
+            self._throttle.setFailures(self._failures)
+
     def stands(self, identity: Identity) -> bool:
         """
         Whether a checker knows the user, or does not tell; see L{IRevoking.stands}.

@@ -66,6 +66,8 @@ class Destination:
     @ivar expires: when a name is to be looked up again; L{None} while it is looked up.
 
     @ivar unsettled: it could not be judged for now.
+
+    @ivar again: policy has become another one while a name was looked up.
     """
 
     address: Address
@@ -75,6 +77,7 @@ class Destination:
     waitingOctets: int = 0
     expires: float | None = None
     unsettled: bool = False
+    again: bool = False
 
     @property
     def named(self) -> bool:
@@ -186,7 +189,9 @@ class Destinations:
         """
         admitted: set[str] = set()
         for field, destination in list(self._all.items()):
-            if destination.lookUp is None:
+            if destination.lookUp is not None:
+                destination.again = True
+            else:
                 question = attrs.evolve(self._question, destination=destination.address)
                 destination.targets = [
                     target
@@ -248,7 +253,10 @@ class Destinations:
         life = _FAILURE_LIFE
         try:
             question = attrs.evolve(self._question, destination=destination.address)
-            destination.found((await self._outgoing.find(question)).addresses)
+            hosts = (await self._outgoing.find(question)).addresses
+            if destination.again:
+                hosts = [host for host in hosts if self._outgoing.admits(question, host)]
+            destination.found(hosts)
             life = _NAME_LIFE
         except (SOCKSError, CancelledError, OSError) as error:
             # A number is judged for good, unless that was not possible for now.

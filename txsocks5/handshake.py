@@ -247,7 +247,8 @@ class Handshake:
             return bool(more and self._ahead)
         self._leaveConversation()
         self._session.accepted(outcome)
-        if outcome.protection is None:
+        if outcome.protection is None or self._read is None:
+            # Nothing is protected; or the session has ended in the meantime.
             return True
         self._reopen(self.takeAhead(), self._finished)
         return False

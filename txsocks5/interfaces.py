@@ -213,6 +213,12 @@ class IRevoking(Interface):
     An L{IAuthenticator} that can tell, later, that somebody is no longer to be served.
     """
 
+    def replaces(authenticator: IAuthenticator) -> None:
+        """
+        From now on this one is used, and not another of the same method, perhaps of another kind.
+        What that one remembers of failures should not be forgotten.
+        """
+
     def stands(identity: Identity) -> bool:
         """
         May the sessions of somebody go on who has authenticated before, perhaps with another

@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.python.failure import Failure
 
 from . import local
 from .acceptor import Acceptor
@@ -57,7 +58,8 @@ class Listening:
             it.  L{stop} cancels it.
         """
         listened = maybeDeferred(self._listen).addCallback(self._listens)
-        self._beginning = listened
+        if not listened.called:
+            self._beginning = listened.addErrback(self._ends)
         return listened
 
     def _listen(self) -> Deferred[IListeningPort]:
@@ -80,6 +82,20 @@ class Listening:
         if pause is not None:
             pause()
 
+    @property
+    def isOpen(self) -> bool:
+        """
+        Whether it listens, or is about to.
+        """
+        return self.port is not None or self._beginning is not None
+
+    def _ends(self, reason: Failure) -> Failure:
+        """
+        The endpoint has taken its time, and does not listen.
+        """
+        self._beginning = None
+        return reason
+
     def admit(self) -> None:
         """
         Take those who come.
@@ -96,7 +112,8 @@ class Listening:
         @return: a Deferred that fires when the port is closed, and does not fail.
         """
         if self._beginning is not None:
-            self._beginning.cancel()
+            beginning, self._beginning = self._beginning, None
+            beginning.cancel()
         if self._acceptor is not None:
             self._acceptor.stop()
             self._acceptor = None

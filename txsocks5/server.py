@@ -4,7 +4,8 @@ The hinge between a client's transport and everything else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from itertools import count
 from typing import Any, TypeVar
 
@@ -76,6 +77,7 @@ _T = TypeVar("_T")
 
 _PLAIN_PORTS = (tcp.Port, unix.Port)
 _NOBODY = Identity("", NO_ACCEPTABLE_METHOD)
+_GONE = "the user is gone"
 
 
 @implementer(IHalfCloseableProtocol)
@@ -102,7 +104,9 @@ class SOCKS5Protocol(Protocol):
         # Where the client connects from; None for a UNIX socket.
         self._host: IPAddress | None = None
         self._begun = False
-        self._timed = False
+        self._deadlines: Deadlines | None = None
+        # That of policy when the client began to authenticate.
+        self._version = 0
         # What counts this connection among those that have not said yet what they want; and
         # whether it was turned away for it.
         self._entry = b""
@@ -128,8 +132,9 @@ class SOCKS5Protocol(Protocol):
             self._open,
         )
         self._take = self._handshake.received
-        self._timed = True
-        factory.deadlines.set(self._session.expired)
+        # A reload makes others, and these stay ours.
+        self._deadlines = factory.deadlines
+        self._deadlines.set(self._session.expired)
         if isinstance(self._stream, SocketStream):
             self._begin()
             return
@@ -245,6 +250,7 @@ class SOCKS5Protocol(Protocol):
         """
         Select a method.
         """
+        self._version = self.factory.policy.version
         self._say(Selection(authenticator.method).octets())
         try:
             conversation = authenticator.conversation(self._host)
@@ -269,8 +275,13 @@ class SOCKS5Protocol(Protocol):
         """
         identity = self._identity = accepted.identity
         self.record.user, self.record.method = identity.name, identity.method
-        self.factory.journal.authenticated(self.record)
         self._protection = self._stream.protection = accepted.protection
+        factory = self.factory
+        if self._version != factory.policy.version and not factory.stands(identity, self._host()):
+            # It was found out by an authenticator that is gone.
+            self.stop(_GONE)
+            return
+        factory.journal.authenticated(self.record)
         assert self._handshake is not None
         self._handshake.awaitRequest()
 
@@ -424,9 +435,9 @@ class SOCKS5Protocol(Protocol):
         question = self.record.question
         if question is None:
             # Policy is asked when the request comes; but who this is may be known already.
-            gone = not self.factory.stands(self._identity)
+            gone = not self.factory.stands(self._identity, self._host())
             if gone:
-                self.stop("the user is gone")
+                self.stop(_GONE)
             return gone
         try:
             refusal = self.factory.refusal(question, self.record.reached)
@@ -438,6 +449,22 @@ class SOCKS5Protocol(Protocol):
         elif self._performance is not None:
             self._performance.review()
         return bool(refusal)
+
+    def arrivedAt(self) -> Address | None:
+        """
+        This end of the connection, whatever a PROXY header says; L{None} for a UNIX socket.
+        """
+        transport: Any = self.transport
+        while isinstance(transport, ProtocolWrapper):
+            transport = transport.transport
+        return local.addressOf(transport.getHost())
+
+    def broke(self) -> None:
+        """
+        Ending this session, or judging it anew, has failed: log it, and reset the connection.
+        """
+        self._emit(events.broken, log_failure=Failure())
+        self._stream.abort()
 
     def _say(self, message: bytes) -> None:
         """
@@ -454,9 +481,9 @@ class SOCKS5Protocol(Protocol):
         """
         The handshake is over.
         """
-        if self._timed:
-            self._timed = False
-            self.factory.deadlines.lift(self._session.expired)
+        deadlines, self._deadlines = self._deadlines, None
+        if deadlines is not None:
+            deadlines.lift(self._session.expired)
 
     def _leave(self) -> None:
         """
@@ -629,14 +656,18 @@ class SOCKS5Factory(Factory):
         """
         return SOCKS5Protocol(self)
 
-    def stands(self, identity: Identity) -> bool:
+    def stands(self, identity: Identity, client: IPAddress | None) -> bool:
         """
-        Whether somebody who has authenticated may go on.
+        Whether somebody who has authenticated, or not yet, may go on.
+
+        @param client: where it connects from; L{None} for a UNIX socket.
         """
         if identity.method == NO_ACCEPTABLE_METHOD:
             return True
         authenticator = self.authenticators.get(identity.method)
         if authenticator is None:
+            return False
+        if identity.method == Method.NONE and not self.policy.judgeClient(client).allowed:
             return False
         return not IRevoking.providedBy(authenticator) or authenticator.stands(identity)
 
@@ -651,11 +682,9 @@ class SOCKS5Factory(Factory):
         @raise Overloaded: it cannot be told now.
         """
         identity = question.identity
-        if not self.stands(identity):
+        if not self.stands(identity, question.client):
             return f"user {identity.name!r} is gone"
-        verdict = self.policy.judgeClient(question.client) if not identity.method else None
-        if verdict is None or verdict.allowed:
-            verdict = self.policy.judgeRequest(question)
+        verdict = self.policy.judgeRequest(question)
         host = None if reached is None or question.destination is None else reached.host
         if verdict.allowed and host is not None and not isinstance(host, str):
             verdict = self.policy.judgeAddress(question, host)
@@ -687,10 +716,18 @@ class SOCKS5Factory(Factory):
 
         @raise ValueError: see L{SOCKS5Factory}; nothing has changed then.
         """
-        self.authenticators = byMethod(authenticators)
+        replaced, replacing = dict(self.authenticators), byMethod(authenticators)
+        for method, authenticator in replacing.items():
+            before = replaced.get(method)
+            if before is not None and IRevoking.providedBy(authenticator):
+                authenticator.replaces(before)
+        # Whoever is about to say which methods it knows chooses among these.
+        self.authenticators.clear()
+        self.authenticators.update(replacing)
         self.policy.replace(policy)
-        deadlines = self.deadlines
+        deadlines, associations = self.deadlines, self.means.associations
         self._settle(resolver, network, timeouts)
+        self.means.associations.shareWith(associations)
         if self.numPorts:
             self.deadlines.stay()
         deadlines.leave()
@@ -703,7 +740,34 @@ class SOCKS5Factory(Factory):
 
         @return: how many.
         """
-        return sum([session.review() for session in list(self.sessions)])
+        return sum([self._each(session, session.review) for session in list(self.sessions)])
+
+    def _each(self, session: SOCKS5Protocol, call: Callable[[], _T]) -> _T | bool:
+        """
+        Do something with one of many sessions.  If it goes wrong, somebody's policy or journal
+        being broken, that session ends, and the others must not suffer.
+
+        @return: what it returns; whether it has gone wrong, if it does not.
+        """
+        if session not in self.sessions:
+            # It has ended with one before it.
+            return False
+        try:
+            return call()
+        except Exception:
+            session.broke()
+            return True
+
+    def turnAway(self, listeners: Collection[Address]) -> None:
+        """
+        End the connections that have come by some listeners and have made no request yet: they were
+        let in as others are now.
+        """
+        for session in list(self.sessions):
+            if not session.isServed:
+                here = self._each(session, session.arrivedAt)
+                if isinstance(here, Address) and any(_isAt(here, each) for each in listeners):
+                    self._each(session, partial(session.stop, "its listener is gone"))
 
     def forget(self, session: SOCKS5Protocol) -> None:
         """
@@ -738,7 +802,7 @@ class SOCKS5Factory(Factory):
             return self.stopSessions()
         for session in list(self.sessions):
             if not session.isServed:
-                session.stop()
+                self._each(session, session.stop)
         idle = self._whenIdle()
         if not idle.called:
             late = self.reactor.callLater(seconds, self.stopSessions)
@@ -752,8 +816,16 @@ class SOCKS5Factory(Factory):
         @return: a Deferred that fires when there is none left.
         """
         for session in list(self.sessions):
-            session.stop()
+            self._each(session, session.stop)
         return self._whenIdle()
+
+
+def _isAt(here: Address, listener: Address) -> bool:
+    """
+    Whether a connection may have come by a listener.
+    """
+    anywhere = not isinstance(listener.host, str) and listener.host.is_unspecified
+    return here.port == listener.port and (anywhere or here.host == listener.host)
 
 
 def _lift(result: _T, late: IDelayedCall) -> _T:

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from . import events
+from .auth import byMethod
 from .config import Configuration, differences, timestamp
 from .listening import BACKLOG, Listening
 from .server import SOCKS5Factory
@@ -74,7 +75,8 @@ class SOCKS5Service(Service):
         """
         self._factory = factory
         self._listen = (listen,) if isinstance(listen, str) else tuple(listen)
-        self._configuration = configuration or Configuration()
+        made = Configuration(listen=self._listen) if self._listen else Configuration()
+        self._configuration = configuration or made
         self._listenings: list[Listening] = []
         self._reloading = DeferredLock()
         self._expiry: IDelayedCall | None = None
@@ -187,20 +189,38 @@ class SOCKS5Service(Service):
         See L{reload}.
         """
         configuration = plan.configuration
+        settings = plan.settings
+        # What the factory would say of them is to be known before anything is closed.
+        byMethod(settings["authenticators"])
         wanted = configuration.listen if self._began else ()
-        kept = [each for each in self._listenings if each.description in wanted]
-        removed = [each for each in self._listenings if each.description not in wanted]
+        kept: list[Listening] = []
+        removed: list[Listening] = []
+        for each in self._listenings:
+            # One that has failed is tried again.
+            (kept if each.description in wanted and each.isOpen else removed).append(each)
         present = {each.description for each in kept}
         added = [
             Listening(self._factory, description)
             for description in dict.fromkeys(wanted)
             if description not in present
         ]
-        await self._exchange(removed, added)
+        # Whoever stops the service in the meantime stops all of them, and leaves another list.
+        listenings = self._listenings = kept + removed + added
+        try:
+            await self._exchange(removed, added)
+        except BaseException:
+            if listenings is self._listenings:
+                self._listenings = kept + removed
+            raise
+        if listenings is not self._listenings:
+            await DeferredList([each.stop() for each in added])
+            raise CancelledError("the service was stopped")
         self._listenings = kept + added
         changed = differences(self._configuration, configuration)
         self._listen, self._configuration = configuration.listen, configuration
-        ended = self._factory.reconfigure(**plan.settings)
+        # Before others hold, those who come by these must not.
+        self._factory.turnAway([each.address for each in removed if each.address is not None])
+        ended = self._factory.reconfigure(**settings)
         for listening in added:
             self._admit(None, listening)
         self._lookForExpired()
@@ -213,6 +233,7 @@ class SOCKS5Service(Service):
         @raise Exception: what keeps one from listening; then the old ones listen.
         """
         stopped = False
+        listenings = self._listenings
         try:
             for listening in added:
                 try:
@@ -226,13 +247,11 @@ class SOCKS5Service(Service):
                     await listening.begin()
         except BaseException:
             await DeferredList([each.stop() for each in added])
-            if stopped:
+            if stopped and listenings is self._listenings:
                 for each in removed:
-                    await each.begin()
-                    each.admit()
+                    each.begin().addCallback(self._admit, each).addErrback(self._failed)
             raise
         if not stopped:
-            # Before others hold, those who come by these must not.
             for each in removed:
                 each.stop()
 
@@ -243,6 +262,8 @@ class SOCKS5Service(Service):
         if self._expiry is not None and self._expiry.active():
             self._expiry.cancel()
         self._expiry = None
+        if not self.running:
+            return
         now = self._factory.reactor.seconds()
         ends = [
             timestamp(user.expires)

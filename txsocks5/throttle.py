@@ -145,6 +145,12 @@ class Throttle:
         self._lines: dict[_Key, _Line] = {}
         self._strangers: Counter[str] = Counter()
 
+    def setFailures(self, failures: Failures) -> None:
+        """
+        Let other limits hold from now on, for what is remembered as well.
+        """
+        self._failures = failures
+
     def turn(self, client: IPAddress | None, username: str) -> Deferred[Turn]:
         """
         Ask to look at a guess.
@@ -254,15 +260,15 @@ class Throttle:
         self._keep(self._sources, turn.key, source)
         source.times.append((now, turn.username))
         # Without a limit only the last one counts, which tells how long to remember the row.
-        if len(source.times) > max(self._failures.limit, 1):
+        while len(source.times) > max(self._failures.limit, 1):
             source.times.popleft()
         source.row += 1
         if turn.stranger and self._failures.limit:
-            full = self._against(turn.username) >= self._failures.limit
+            self._against(turn.username)
             times = self._targets.get(turn.username, deque())
             self._keep(self._targets, turn.username, times)
             times.append(now)
-            if full:
+            while len(times) > self._failures.limit:
                 times.popleft()
         delay = self._failures.delay * 2.0 ** min(source.row - 1, 30)
         self.ended(turn)
