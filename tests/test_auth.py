@@ -44,6 +44,7 @@ from txsocks5.interfaces import (
     IConversation,
     Identity,
     IRecallingChecker,
+    IRevoking,
     Refused,
     Step,
 )
@@ -524,6 +525,50 @@ class ThrottledTests(PasswordTestCase):
             self.failureResultOf(step, CancelledError)
             self.assertEqual(self.reactor.getDelayedCalls(), [])
         self.refused(self.send(authenticator, b"alice", b"guess"), 4)
+
+
+class ReplacedTests(PasswordTestCase):
+    """
+    An authenticator in the place of another.
+    """
+
+    def checker(self, *names: bytes) -> InMemoryUsernamePasswordDatabaseDontUse:
+        """
+        A checker that can tell its users.
+        """
+        checker = InMemoryUsernamePasswordDatabaseDontUse()
+        for name in names:
+            checker.addUser(name, b"secret")
+        return checker
+
+    def test_stands(self) -> None:
+        """
+        Users stand whom a checker knows; or all, if one cannot tell.
+        """
+        authenticator = self.authenticator(self.checker(b"alice"), self.checker(b"bob"))
+        self.assertTrue(verifyObject(IRevoking, authenticator))
+        known = [authenticator.stands(Identity(name, 2)) for name in ("alice", "bob", "carol")]
+        self.assertEqual(known, [True, True, False])
+        self.assertTrue(self.authenticator(Checker({})).stands(Identity("carol", 2)))
+        self.assertFalse(self.authenticator().stands(Identity("carol", 2)))
+
+    def test_failures(self) -> None:
+        """
+        What there was of failures is not forgotten (R-1929-09), by the limits of the new one; an
+        authenticator of another kind has nothing to tell.
+        """
+        before = self.authenticator(self.checker(b"alice"), failures=Failures(limit=2))
+        for delay in (0.5, 1):
+            self.refused(self.send(before, b"alice", b"wrong"), delay)
+        after = self.authenticator(self.checker(b"alice"), failures=Failures(limit=2))
+        after.replaces(Anonymous())
+        self.accepted(self.send(after, b"alice", b"secret"))
+        after.replaces(before)
+        refused = self.refused(self.send(after, b"alice", b"secret"), 0)
+        self.assertIn("too many", refused.reason)
+        after = self.authenticator(self.checker(b"alice"), failures=Failures(limit=3))
+        after.replaces(before)
+        self.accepted(self.send(after, b"alice", b"secret"))
 
 
 class AtOnceTests(PasswordTestCase):

@@ -27,7 +27,13 @@ from txsocks5.interfaces import Identity, Verdict
 from txsocks5.ledger import Ledger
 from txsocks5.periods import Period
 from txsocks5.stream import Stream
-from txsocks5.testing import Dial, MemoryUDPPort, PrivateAuthenticator, RecordingPeer
+from txsocks5.testing import (
+    Dial,
+    MemoryUDPPort,
+    PrivateAuthenticator,
+    RecordingPeer,
+    ScriptedPolicy,
+)
 from txsocks5.wire import Address, Command
 
 from .served import (
@@ -1083,6 +1089,54 @@ class ProtectedTests(ServedTestCase):
             fragment = b"\x00\x00" + bytes([number]) + DATAGRAM[3:] + part
             inside.deliver(self.protection.wrapDatagram(fragment), SOURCE)
         self.assertEqual(self.reactor.udpPorts[1].sent, [(b"abcdef", ("192.0.2.7", 53))])
+
+
+class ReplacedPolicyTests(ServedTestCase):
+    """
+    Policy becomes another one while something is under way.
+    """
+
+    def test_connecting(self) -> None:
+        """
+        What has been connected to is judged again, and refused with C{02} if it is not allowed any
+        more; and once more nothing is left.
+        """
+        no = Verdict(False, "rule 2")
+        for request, addresses in ((no, {}), (Verdict(True, ""), {"192.0.2.7": no})):
+            factory = self.serve()
+            caller = self.call(factory)
+            caller.say(GREETING + CONNECT)
+            after = ScriptedPolicy()
+            after.request, after.addresses = request, addresses
+            factory.policy.replace(after)
+            target = self.answer()
+            self.assertEqual(caller.answers, [SELECTED, failure(2)])
+            self.assertClosed(caller)
+            self.assertReset(target)
+            self.assertOver(factory)
+
+    def test_connectingStill(self) -> None:
+        """
+        What is still allowed is done.
+        """
+        factory = self.serve()
+        caller = self.call(factory)
+        caller.say(GREETING + CONNECT)
+        factory.policy.replace(ScriptedPolicy())
+        self.answer()
+        self.assertEqual(caller.answers, [SELECTED, GRANTED])
+
+    def test_associated(self) -> None:
+        """
+        An association goes on; its destinations are judged anew.
+        """
+        factory = self.serve()
+        caller = self.call(factory)
+        caller.say(GREETING + ASSOCIATE)
+        session = next(iter(factory.sessions))
+        reviewed: list[object] = []
+        self.patch(session._performance._association, "review", lambda: reviewed.append(1))
+        self.assertEqual((factory.review(), reviewed), (0, [1]))
 
 
 class LimitTests(ServedTestCase):

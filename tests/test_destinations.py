@@ -470,6 +470,38 @@ class ForgettingTests(DestinationsTestCase):
         self.assertEqual(self.sent, [(b"late", [])])
 
 
+class ReviewTests(DestinationsTestCase):
+    """
+    Policy has become another one.
+    """
+
+    def test_admitted(self) -> None:
+        """
+        Those that are allowed stay; others are forgotten, and judged when they are seen again.
+        """
+        kept, gone = self.find("both.example"), self.find("198.51.100.9")
+        self.policy.addresses = {"198.51.100.9": Verdict(False, "no"), SIX: Verdict(False, "no")}
+        self.assertEqual(self.destinations.review(), {HERE})
+        self.assertEqual([target.peer[0] for target in kept.targets], [HERE])
+        self.assertEqual(gone.targets, ())
+        self.policy.addresses = {}
+        self.assertEqual(len(self.find("198.51.100.9").targets), 1)
+
+    def test_lookedUp(self) -> None:
+        """
+        A name that is being looked up is judged when it is found: the request, too.
+        """
+        for verdict, hosts in ((Verdict(True, "yes"), [HERE]), (Verdict(False, "no"), [])):
+            self.make()
+            self.sent.clear()
+            self.resolver.hold = True
+            self.relay("a.example")
+            self.assertEqual(self.destinations.review(), set())
+            self.policy.request = verdict
+            self.resolver.release()
+            self.assertEqual(self.sent, [(b"hi", hosts)])
+
+
 class BoundsTests(SynchronousTestCase):
     """
     Tests for the numbers that R-1928-83 and the bounds name.

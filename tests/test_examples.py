@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import twisted.internet
 from twisted.application.service import IService, IServiceCollection
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet import reactor as installedReactor
@@ -105,6 +106,24 @@ class _Peer(Protocol):
         It is over.
         """
         self.ended.callback(None)
+
+
+class ReloadingTests(SynchronousTestCase):
+    """
+    Tests for C{reloading.py}.
+    """
+
+    def test_reloading(self) -> None:
+        """
+        The server listens where it is told to.
+        """
+        memory = MemoryReactor()
+        self.patch(twisted.internet, "reactor", memory)
+        module = example(self, "reloading")
+        module.service.startService()
+        self.successResultOf(module.listenAt("tcp:1081:interface=127.0.0.1"))
+        self.assertEqual([port.port for port in memory.tcpPorts if port.listening], [1081])
+        self.successResultOf(module.service.stopService())
 
 
 class ApplicationTests(TestCase):

@@ -609,6 +609,29 @@ class OutgoingTestCase(SynchronousTestCase):
             self.policy.addresses[host] = Verdict(False, f"rule against {host}")
 
 
+class AdmitsTests(OutgoingTestCase):
+    """
+    Tests for L{Outgoing.admits}.
+    """
+
+    def test_again(self) -> None:
+        """
+        Both the request and the address are judged; who cannot be judged for now is admitted still.
+        """
+        outgoing, question = self.outgoing(), asking(FOUR)
+        self.assertTrue(outgoing.admits(question, ip_address(FOUR)))
+        self.refuse(FOUR)
+        self.assertFalse(outgoing.admits(question, ip_address(FOUR)))
+        self.policy.request = Verdict(False, "no")
+        self.assertFalse(outgoing.admits(question, ip_address(FOUR)))
+
+        def judge(question: Question) -> Verdict:
+            raise Overloaded("no descriptor")
+
+        self.patch(self.policy, "judgeRequest", judge)
+        self.assertTrue(outgoing.admits(question, ip_address(FOUR)))
+
+
 class FindTests(OutgoingTestCase):
     """
     Tests for L{Outgoing.judge}, L{Outgoing.admit} and L{Outgoing.find}.

@@ -357,6 +357,15 @@ class SelfProtectingTests(PolicyFixture):
         self.listeners: set[Address] = set()
         self.policy = SelfProtectingPolicy(self.inner, self.listeners)
 
+    def test_replaced(self) -> None:
+        """
+        Another policy can stand behind it, which is told by a number.
+        """
+        self.assertEqual(self.policy.version, 0)
+        self.policy.replace(DefaultPolicy())
+        self.assertEqual(self.policy.version, 1)
+        self.assertFalse(self.policy.judgeClient(None).allowed)
+
     def listen(self, host: str, port: int = 1080) -> None:
         """
         The server begins to listen.

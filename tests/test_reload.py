@@ -50,8 +50,10 @@ class SignalTestCase(SynchronousTestCase):
         Start the server.
         """
         self.server = subprocess.Popen(
-            [sys.executable, "-m", "twisted", "--log-format=text", "socks5"]
-            + ["--config", str(self.path.absolute()), "--access-log", ""],
+            [
+                *(sys.executable, "-m", "twisted", "--log-format=text", "socks5"),
+                *("--config", str(self.path.absolute()), "--access-log", ""),
+            ],
             cwd=CHECKOUT,
             env={**os.environ, "PYTHONPATH": CHECKOUT},
             stdout=subprocess.PIPE,

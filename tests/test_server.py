@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 from typing import Any
 
 from hypothesis import given
@@ -22,7 +22,8 @@ from twisted.protocols.policies import WrappingFactory
 from zope.interface.verify import verifyObject
 
 from txsocks5 import Anonymous, PasswordAuthenticator, SOCKS5Factory
-from txsocks5.config import Limits, Quota, Timeouts
+from txsocks5.config import Limits, Network, Quota, Timeouts
+from txsocks5.errors import Overloaded
 from txsocks5.events import EVENTS
 from txsocks5.interfaces import IAuthenticator, Step, Verdict
 from txsocks5.ledger import Ledger
@@ -716,6 +717,273 @@ class EventTests(ServedTestCase):
         told = self.events.text() + repr(self.events.events)
         for secret in ("hunter2", "hunter3", "payload"):
             self.assertNotIn(secret, told)
+
+
+class ReviewTests(ServedTestCase):
+    """
+    The server serves in another way while sessions are under way.
+    """
+
+    def reconfigure(self, factory: SOCKS5Factory, *authenticators: Any, **options: Any) -> int:
+        """
+        Serve in another way.
+
+        @return: how many sessions have ended.
+        """
+        given: dict[str, Any] = {
+            "authenticators": authenticators or (Anonymous(),),
+            "policy": self.policy,
+            "resolver": self.resolver,
+            "network": Network(),
+            "timeouts": Timeouts(),
+            "limits": Limits(),
+            "users": {},
+            "groups": {},
+            "rules": (),
+        }
+        ended = factory.reconfigure(**(given | options))
+        self.flush()
+        return ended
+
+    def passwords(self, *names: bytes) -> PasswordAuthenticator:
+        """
+        Passwords of some users.
+        """
+        checker = InMemoryUsernamePasswordDatabaseDontUse()
+        for name in names:
+            checker.addUser(name, b"secret")
+        return PasswordAuthenticator(self.reactor, [checker])
+
+    def test_goesOn(self) -> None:
+        """
+        Who is allowed goes on, wherever the session is; nothing is left behind in the end.
+        """
+        factory = self.serve()
+        factory.doStart()
+        silent, asking, relaying = (self.call(factory) for _ in range(3))
+        asking.say(GREETING)
+        relaying.say(GREETING + CONNECT)
+        self.answer()
+        self.assertEqual(self.reconfigure(factory, timeouts=Timeouts(handshake=5)), 0)
+        silent.say(GREETING)
+        asking.say(CONNECT)
+        relaying.say(b"hello")
+        self.assertEqual(silent.answers, [SELECTED])
+        self.assertEqual(len(self.dialer.dials), 2)
+        self.assertEqual(len(factory.sessions), 3)
+        factory.doStop()
+        factory.stopSessions()
+        self.flush()
+        self.assertOver(factory)
+
+    def test_gone(self) -> None:
+        """
+        Users that are gone end, and so does everybody whose method is gone, whether or not there
+        has been a request.
+        """
+        factory = self.serve(self.passwords(b"alice", b"bob"))
+        callers = {}
+        for name in (b"alice", b"bob"):
+            for request in (b"", CONNECT):
+                caller = callers[name, request] = self.call(factory)
+                caller.say(b"\x05\x01\x02\x01" + bytes([len(name)]) + name + b"\x06secret")
+                caller.say(request)
+        self.assertEqual(self.reconfigure(factory, self.passwords(b"alice")), 2)
+        self.assertReset(callers[b"bob", b""])
+        self.assertReset(callers[b"bob", CONNECT])
+        self.assertEqual(len(factory.sessions), 2)
+        self.assertEqual(self.reconfigure(factory, Anonymous()), 2)
+        self.flush()
+        self.assertOver(factory)
+
+    def test_unknownYet(self) -> None:
+        """
+        Whoever has not chosen a method chooses among the new ones.
+        """
+        factory = self.serve()
+        caller = self.call(factory)
+        self.assertEqual(self.reconfigure(factory, self.passwords(b"alice")), 0)
+        caller.say(GREETING + CONNECT)
+        self.assertEqual(caller.answers, [b"\x05\xff"])
+
+    def test_authenticating(self) -> None:
+        """
+        Nobody gets in by an authenticator that is gone, with what is known of users no more,
+        though its answer was under way; with a protection or without.
+        """
+        for protection in (None, PrivateProtection(7, server=True)):
+            waiting: Deferred[Step] = Deferred()
+            factory = self.serve(ScriptedAuthenticator(waiting))
+            caller = self.call(factory)
+            caller.say(b"\x05\x01\x81secret")
+            self.assertEqual(self.reconfigure(factory), 0)
+            waiting.callback(accepted(6, b"welcome", protection))
+            self.flush()
+            self.assertReset(caller)
+            self.assertOver(factory)
+            self.assertEqual(self.events.named("authenticated"), [])
+
+    def test_authenticatingStill(self) -> None:
+        """
+        Who is still to be let in is.
+        """
+        waiting: Deferred[Step] = Deferred()
+        factory = self.serve(ScriptedAuthenticator(waiting))
+        caller = self.call(factory)
+        caller.say(b"\x05\x01\x81secret")
+        self.reconfigure(factory, ScriptedAuthenticator())
+        waiting.callback(accepted(6))
+        caller.say(CONNECT)
+        self.assertEqual(len(self.dialer.dials), 1)
+
+    def test_noLongerAllowed(self) -> None:
+        """
+        Policy is asked about the client that has not authenticated, about the request, and about
+        the address that was reached.
+        """
+        no = Verdict(False, "rule 2")
+        for change in (
+            {"client": no},
+            {"request": no},
+            {"addresses": {"192.0.2.7": no}},
+        ):
+            self.policy.client = self.policy.request = Verdict(True, "rule 1")
+            self.policy.addresses = {}
+            caller, target = self.connected()
+            factory = next(iter(caller.connection.server.protocol.factory.sessions)).factory
+            idle = self.call(factory)
+            idle.say(GREETING)
+            for name, value in change.items():
+                setattr(self.policy, name, value)
+            self.assertEqual(self.reconfigure(factory), 2 if "client" in change else 1)
+            self.assertReset(caller)
+            self.assertReset(target)
+
+    def test_cannotTell(self) -> None:
+        """
+        Who cannot be judged for now goes on (S-11).
+        """
+        caller, _ = self.connected()
+        factory = caller.connection.server.protocol.factory
+        self.patch(self.policy, "judgeRequest", raises(Overloaded("no descriptor")))
+        self.assertEqual(self.reconfigure(factory), 0)
+        self.assertIsNone(caller.lost)
+
+    def test_broken(self) -> None:
+        """
+        If judging a session anew fails it ends, and so do the others that have to; the same if
+        ending it fails.
+        """
+        factory = self.serve()
+        callers = [self.call(factory) for _ in range(3)]
+        for caller in callers:
+            caller.say(GREETING + CONNECT)
+        self.patch(self.policy, "judgeRequest", raises(ZeroDivisionError()))
+        self.assertEqual(self.reconfigure(factory), 3)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
+        for caller in callers:
+            self.assertReset(caller)
+        callers = [self.call(factory) for _ in range(3)]
+        for session in factory.sessions:
+            self.patch(session, "stop", raises(ZeroDivisionError()))
+        factory.drain(5)
+        self.flush()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
+        self.assertOver(factory)
+
+    def test_endedWithAnother(self) -> None:
+        """
+        A session may end with one that is looked at before it.
+        """
+        factory = self.serve()
+        for _ in range(2):
+            self.call(factory).say(GREETING)
+
+        def stands(*arguments: Any) -> bool:
+            for session in list(factory.sessions):
+                factory.forget(session)
+            return True
+
+        self.patch(factory, "stands", stands)
+        self.assertEqual(factory.review(), 0)
+
+    def test_turnAway(self) -> None:
+        """
+        Only those end who have come by the listener, whatever a PROXY header says, and have made no
+        request.
+        """
+        factory = self.serve()
+        silent, relaying = self.call(factory), self.call(factory)
+        relaying.say(GREETING + CONNECT)
+        unix = self.call(factory, clientAddress=UNIXAddress(None), serverAddress=UNIXAddress("/s"))
+        wrapping = WrappingFactory(factory)
+        wrapping.protocol = HAProxyProtocolWrapper
+        proxied = self.call(wrapping)  # type: ignore[arg-type]
+        proxied.say(b"PROXY TCP4 198.51.100.1 198.51.100.2 1000 2000\r\n" + GREETING)
+        for host, port in (("203.0.113.6", 1080), ("203.0.113.5", 1081), ("198.51.100.2", 2000)):
+            factory.turnAway([Address(ip_address(host), port)])
+        self.flush()
+        self.assertEqual(len(factory.sessions), 4)
+        factory.turnAway([Address(ip_address("0.0.0.0"), 1080)])
+        self.flush()
+        self.assertReset(silent)
+        self.assertReset(proxied)
+        self.assertEqual((relaying.lost, unix.lost), (None, None))
+
+    def test_associations(self) -> None:
+        """
+        Associations that were opened before and after have together what is counted once.
+        """
+        factory = self.serve()
+        before = factory.means.associations
+        caller = self.call(factory)
+        caller.say(GREETING + ASSOCIATE)
+        self.assertEqual(self.reconfigure(factory), 0)
+        after = factory.means.associations
+        self.assertIsNot(before, after)
+        self.assertIs(before.outside, after.outside)
+        self.assertIs(before.budget, after.budget)
+        self.assertIs(before.sockets, after.sockets)
+        self.assertIsNone(caller.lost)
+
+    def test_drain(self) -> None:
+        """
+        Stopping waits for sessions, but not for longer than it is told to.
+        """
+        factory = self.serve()
+        self.successResultOf(factory.drain(5))
+        silent = self.call(factory)
+        first, second = self.call(factory), self.call(factory)
+        for caller in (first, second):
+            caller.say(GREETING + CONNECT)
+        drained = factory.drain(5)
+        self.flush()
+        self.assertReset(silent)
+        self.assertEqual(len(factory.sessions), 2)
+        first.abort()
+        self.advance(4)
+        self.assertNoResult(drained)
+        self.advance(1)
+        self.successResultOf(drained)
+        self.assertOver(factory)
+        last = self.call(factory)
+        last.say(GREETING + CONNECT)
+        drained = factory.drain(5)
+        last.abort()
+        self.flush()
+        self.successResultOf(drained)
+        self.assertOver(factory)
+
+
+def raises(error: Exception) -> Any:
+    """
+    Something that raises an error when it is called.
+    """
+
+    def call(*arguments: Any) -> None:
+        raise error
+
+    return call
 
 
 class FactoryTests(ServedTestCase):

@@ -13,14 +13,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+import attrs
 from twisted.application.service import IService, MultiService
 from twisted.internet import reactor as installedReactor
 from twisted.internet import ssl
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.endpoints import (
     TCP4ClientEndpoint,
     TCP6ClientEndpoint,
@@ -38,13 +40,14 @@ from zope.interface import implementer
 
 from txsocks5 import listening
 from txsocks5 import service as module
+from txsocks5.assembly import Assembly, assemble
 from txsocks5.auth import Anonymous, PasswordAuthenticator
 from txsocks5.bandwidth import Meter
-from txsocks5.config import Limits, Quota, Timeouts
+from txsocks5.config import Configuration, Limits, Quota, Timeouts, User
 from txsocks5.interfaces import Identity, Question, Step
 from txsocks5.ledger import Ledger
 from txsocks5.policy import DefaultPolicy
-from txsocks5.server import SOCKS5Factory
+from txsocks5.server import SOCKS5Factory, SOCKS5Protocol
 from txsocks5.service import BACKLOG, SOCKS5Service
 from txsocks5.testing import (
     MemoryConnection,
@@ -63,6 +66,15 @@ from txsocks5.wire import Address, Command
 from .certificates import writeCertificate
 
 reactor: Any = installedReactor
+
+HERE = "tcp:1080:interface=127.0.0.1"
+THERE = "tcp:1081:interface=127.0.0.1"
+ELSEWHERE = "tcp:1082:interface=127.0.0.1"
+
+ARRIVED = {
+    1: Address(ip_address("192.0.2.1"), 1090),
+    2: Address(ip_address("127.0.0.1"), 1081),
+}
 
 HELLO = b"\x05\x01\x00"
 TO_HOST = b"\x05\x01\x00\x01\xc0\x00\x02\x07\x00\x50"
@@ -705,6 +717,289 @@ class StoppingTests(ServiceFixture):
         peer.send(HELLO)
         connection.flush()
         self.assertEqual(peer.received, b"\x05\x00")
+
+
+class ReloadTests(ServiceFixture):
+    """
+    L{SOCKS5Service.reload}.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make a service from a configuration.
+        """
+        super().setUp()
+        self.connections: list[MemoryConnection] = []
+        before = self.plan(HERE)
+        self.factory = SOCKS5Factory(self.reactor, **before.parts)
+        self.service = SOCKS5Service(self.factory, (HERE,), before.configuration)
+
+    def plan(self, *listen: str, **options: Any) -> Assembly:
+        """
+        The parts of another server.
+        """
+        configuration = Configuration(listen=listen or (HERE,), **options)
+        return assemble(self.reactor, configuration, now=self.reactor.seconds)
+
+    def reload(self, *listen: str, **options: Any) -> None:
+        """
+        Reload, which takes no time.
+        """
+        self.successResultOf(self.service.reload(self.plan(*listen, **options)))
+
+    def client(self, port: int = 0) -> RecordingPeer:
+        """
+        A client connects.
+
+        @param port: the position of the port.
+        """
+        peer = RecordingPeer()
+        self.connection = self.reactor.tcpPorts[port].connect(peer)
+        self.connections.append(self.connection)
+        return peer
+
+    def test_listeners(self) -> None:
+        """
+        Listeners that are named stay, others are closed, and new ones are opened, once each; the
+        server knows of them (S-18), and the log says what is different.
+        """
+        self.service.startService()
+        self.reload(THERE, HERE, THERE)
+        self.assertEqual(self.listening(), [1080, 1081])
+        self.assertEqual(len(self.factory.listeners), 2)
+        told = self.events.one("reloaded")
+        self.assertEqual((told["changed"], told["ended"]), ("listen", 0))
+        self.assertEqual(len(self.events.named("listening")), 2)
+        self.reload(THERE)
+        self.assertEqual(self.listening(), [1081])
+        self.reload(THERE)
+        self.assertEqual(self.events.named("reloaded")[-1]["changed"], "nothing")
+        self.successResultOf(self.service.stopService())
+        self.assertEqual((self.listening(), self.factory.listeners), ([], set()))
+
+    def test_inTheWay(self) -> None:
+        """
+        If one that goes stands in the way of one that comes it is closed first.
+        """
+        self.service.startService()
+        again = f"{HERE}:backlog=7"
+        self.reload(again)
+        self.assertEqual(self.listening(), [1080])
+        self.assertEqual(self.factory.listeners, {Address(ip_address("127.0.0.1"), 1080)})
+
+    def test_occupied(self) -> None:
+        """
+        If a new one cannot be opened all is as before, also if old ones had to be closed for it:
+        those who come are served, as they were.
+        """
+        self.service.startService()
+        for listen in ((THERE, ELSEWHERE), (f"{HERE}:backlog=7", ELSEWHERE)):
+            self.reactor.occupied = {1082}
+            plan = self.plan(*listen, timeouts=Timeouts(idle=5))
+            self.failureResultOf(self.service.reload(plan), CannotListenError)
+            self.assertEqual(self.listening(), [1080])
+            self.assertEqual(self.factory.timeouts.idle, Timeouts().idle)
+            self.assertEqual(self.events.named("reloaded"), [])
+        peer = self.client([port.listening for port in self.reactor.tcpPorts].index(True))
+        peer.send(HELLO)
+        self.connection.flush()
+        self.assertEqual(peer.received, b"\x05\x00")
+        stopped = self.service.stopService()
+        self.service.stopNow()
+        self.connection.flush()
+        self.successResultOf(stopped)
+        self.assertEqual(self.listening(), [])
+
+    def test_occupiedWithNothingToClose(self) -> None:
+        """
+        There is no second attempt where nothing could be in the way.
+        """
+        self.service.startService()
+        self.reactor.occupied = {1082}
+        self.failureResultOf(self.service.reload(self.plan(HERE, ELSEWHERE)), CannotListenError)
+        self.assertEqual(self.listening(), [1080])
+
+    def test_lostForGood(self) -> None:
+        """
+        If an old one cannot be opened any more, either, that is in the log; the next reload tries
+        again.
+        """
+        self.service.startService()
+        stopped = self.reactor.tcpPorts[0].stopListening
+
+        def stop() -> Any:
+            self.reactor.occupied = {1080}
+            return stopped()
+
+        self.patch(self.reactor.tcpPorts[0], "stopListening", stop)
+        self.failureResultOf(self.service.reload(self.plan(f"{HERE}:backlog=7")), CannotListenError)
+        self.assertEqual(self.listening(), [])
+        self.assertIn("1080", self.events.one("notListening")["reason"])
+        self.reactor.occupied = set()
+        self.reload(HERE)
+        self.assertEqual(self.listening(), [1080])
+
+    def test_idle(self) -> None:
+        """
+        A service that does not run listens nowhere, and by the new configuration when it starts;
+        nothing is left behind.
+        """
+        self.reload(THERE, users={"alice": User(expires=datetime(1970, 1, 2, tzinfo=UTC))})
+        self.assertEqual((self.listening(), self.reactor.getDelayedCalls()), ([], []))
+        self.service.startService()
+        self.assertEqual(self.listening(), [1081])
+        self.successResultOf(self.service.stopService())
+        self.reload(HERE)
+        self.assertEqual((self.listening(), self.reactor.getDelayedCalls()), ([], []))
+
+    def test_collision(self) -> None:
+        """
+        What cannot be served with is found out before anything is closed.
+        """
+        self.service.startService()
+        plan = attrs.evolve(self.plan(THERE), authenticators=(Anonymous(), Anonymous()))
+        self.failureResultOf(self.service.reload(plan), ValueError)
+        self.assertEqual(self.listening(), [1080])
+
+    def slow(self) -> tuple[SlowEndpoint, Deferred[None]]:
+        """
+        Begin a reload that takes its time.
+        """
+        self.service.startService()
+        endpoint, made = SlowEndpoint(), listening.serverFromString
+
+        def make(reactor: Any, description: str) -> Any:
+            return endpoint if description == "slow:1" else made(reactor, description)
+
+        self.patch(listening, "serverFromString", make)
+        configuration = Configuration(listen=("slow:1",))
+        plan = attrs.evolve(self.plan(), configuration=configuration)
+        return endpoint, self.service.reload(plan)
+
+    def test_oneAfterTheOther(self) -> None:
+        """
+        A reload waits for the one before it.
+        """
+        endpoint, first = self.slow()
+        second = self.service.reload(self.plan(THERE))
+        self.assertNoResult(second)
+        self.assertEqual(self.listening(), [1080])
+        port = OddPort()
+        endpoint.result.callback(port)
+        self.successResultOf(first)
+        self.successResultOf(second)
+        self.assertEqual((self.listening(), port.listening), ([1081], False))
+
+    def test_stoppedMeanwhile(self) -> None:
+        """
+        A service that stops during a reload leaves no listener behind, and starts as it was.
+        """
+        endpoint, reloaded = self.slow()
+        self.successResultOf(self.service.stopService())
+        self.assertTrue(endpoint.cancelled)
+        self.failureResultOf(reloaded, CancelledError)
+        self.assertEqual(self.listening(), [])
+        self.service.startService()
+        self.assertEqual(self.listening(), [1080])
+
+    def test_stoppedWhileClosing(self) -> None:
+        """
+        The same while an old listener takes its time to close, and another start comes at once.
+        """
+        for starts in (False, True):
+            self.service.startService()
+            port = next(port for port in self.reactor.tcpPorts if port.listening)
+            closing: Deferred[None] = Deferred()
+            stop = port.stopListening
+            self.patch(
+                port,
+                "stopListening",
+                lambda stop=stop, closing=closing: (stop() and closing) or closing,
+            )
+            reloaded = self.service.reload(self.plan(f"{HERE}:backlog=7"))
+            self.assertNoResult(reloaded)
+            self.successResultOf(self.service.stopService())
+            if starts:
+                self.service.startService()
+            closing.callback(None)
+            self.failureResultOf(reloaded, CannotListenError if starts else CancelledError)
+            self.assertEqual(self.listening(), [1080] if starts else [])
+        self.successResultOf(self.service.stopService())
+
+    def test_handshakes(self) -> None:
+        """
+        Whoever has come by a listener that goes, and has asked for nothing yet, is not served as
+        those who come by the new ones are: that may be anybody without a password.
+        """
+        plan = self.plan("tcp:1090", THERE, open=True)
+        self.service = SOCKS5Service(self.factory, ("tcp:1090", THERE), plan.configuration)
+        self.service.startService()
+        peers = [self.client(0), self.client(1)]
+        self.patch(SOCKS5Protocol, "arrivedAt", lambda session: ARRIVED[session.record.session])
+        self.reload(THERE)
+        for connection in self.connections:
+            connection.flush()
+        self.assertEqual(len(self.factory.sessions), 1)
+        self.assertIsNone(peers[1].lost)
+
+    def test_embedded(self) -> None:
+        """
+        A service need not have been made from a configuration.
+        """
+        self.service = SOCKS5Service(self.factory, HERE)
+        self.service.startService()
+        self.reload(HERE)
+        self.assertEqual(self.events.one("reloaded")["changed"], "nothing")
+
+    def test_expiry(self) -> None:
+        """
+        When the time of a user is over sessions are looked at: not before it, and seldom later
+        than an hour, as somebody may set the calendar.
+        """
+        reviews: list[float] = []
+        self.patch(self.factory, "review", lambda: reviews.append(self.reactor.seconds()) or 0)
+        self.service.startService()
+        users = {
+            name: User(expires=datetime.fromtimestamp(seconds, UTC))
+            for name, seconds in (("alice", 100), ("bob", 5000), ("carol", 100))
+        }
+        self.reload(HERE, users={**users, "dora": User()})
+        reviews.clear()
+        for _ in range(6000):
+            self.reactor.advance(1)
+        self.assertEqual(reviews, [100, 3700, 5000])
+        self.reload(HERE, users={"alice": User(expires=datetime.fromtimestamp(9000, UTC))})
+        self.reload(HERE)
+        self.assertEqual(
+            [call for call in self.reactor.getDelayedCalls() if call.func == self.service._expired],
+            [],
+        )
+        self.reload(HERE, users={"alice": User(expires=datetime.fromtimestamp(9000, UTC))})
+        self.successResultOf(self.service.stopService())
+        self.reactor.advance(9000)
+
+    def test_stopNow(self) -> None:
+        """
+        Stopping waits for sessions, until it is told not to.
+        """
+        dialer = ScriptedDialer()
+        self.factory = SOCKS5Factory(
+            self.reactor, policy=ScriptedPolicy(), dialer=dialer, timeouts=Timeouts(drain=10)
+        )
+        self.service = self.make(HERE)
+        self.service.startService()
+        peer = self.client()
+        peer.send(HELLO + TO_HOST)
+        self.connection.flush()
+        stopped = self.service.stopService()
+        self.assertEqual(self.listening(), [])
+        self.reactor.advance(9)
+        self.assertNoResult(stopped)
+        self.service.stopNow()
+        self.connection.flush()
+        self.successResultOf(stopped)
+        self.assertTrue(dialer.dials[0].cancelled)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
 
 @implementer(IHalfCloseableProtocol)

@@ -91,6 +91,18 @@ class SourcesTests(SynchronousTestCase):
         self.sources.allow(numbered(0))
         self.assertIsNotNone(self.sources.header((numbered(0), 53)))
 
+    def test_restricted(self) -> None:
+        """
+        Of those that may answer only some may from now on, and no other for it.
+        """
+        self.sources.allow(HOST)
+        self.sources.allow(SIX)
+        self.sources.header((HOST, 53))
+        self.sources.restrict({SIX, numbered(1)})
+        self.assertIsNone(self.sources.header((HOST, 53)))
+        self.assertIsNotNone(self.sources.header((SIX, 53)))
+        self.assertIsNone(self.sources.header((numbered(1), 53)))
+
     def test_peersAreBounded(self) -> None:
         """
         No more headers are kept than that, however many ports there are.

@@ -192,6 +192,34 @@ class DelayTests(ThrottleTestCase):
         self.assertEqual(self.refused(None), ADDRESS)
 
 
+class OtherFailuresTests(ThrottleTestCase):
+    """
+    Other limits hold from now on.
+    """
+
+    def test_remembered(self) -> None:
+        """
+        What has been remembered counts by the new limits; nothing of it is kept beyond them.
+        """
+        for _ in range(5):
+            self.fails()
+        self.guard.setFailures(Failures(delay=0.5, limit=6))
+        self.fails()
+        self.assertIn("this address", self.refused())
+        self.guard.setFailures(Failures(delay=0.5, limit=10))
+        self.fails()
+        self.guard.setFailures(Failures(delay=0.5, limit=3))
+        self.assertIn("this address", self.refused())
+        self.fails(THERE)
+        self.assertEqual(len(self.guard._targets["alice"]), 3)
+        waiting = self.turn(IPv4Address("192.0.2.3"))
+        self.guard.setFailures(Failures(delay=0.5, limit=0))
+        self.assertIsInstance(self.fails(), float)
+        self.assertEqual(len(self.guard._sources[HERE].times), 1)
+        waiting.failed()
+        self.nothingRuns()
+
+
 class AddressTests(ThrottleTestCase):
     """
     How many failures an address may have.

@@ -277,7 +277,7 @@ class SOCKS5Protocol(Protocol):
         self.record.user, self.record.method = identity.name, identity.method
         self._protection = self._stream.protection = accepted.protection
         factory = self.factory
-        if self._version != factory.policy.version and not factory.stands(identity, self._host()):
+        if self._version != factory.policy.version and not factory.stands(identity, self._host):
             # It was found out by an authenticator that is gone.
             self.stop(_GONE)
             return
@@ -435,7 +435,7 @@ class SOCKS5Protocol(Protocol):
         question = self.record.question
         if question is None:
             # Policy is asked when the request comes; but who this is may be known already.
-            gone = not self.factory.stands(self._identity, self._host())
+            gone = not self.factory.stands(self._identity, self._host)
             if gone:
                 self.stop(_GONE)
             return gone

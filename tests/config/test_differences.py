@@ -44,8 +44,8 @@ class DifferencesTests(SynchronousTestCase):
             {
                 "listen",
                 "timeouts.idle",
-                "timeouts.udp-idle",
-                "limits.sessions-per-address",
+                "timeouts.udp_idle",
+                "limits.sessions_per_address",
                 "rules",
             },
         )
