@@ -38,8 +38,9 @@ _log = Logger()
 
 def _collectSeldom() -> None:
     """
-    Sessions leave nothing to the garbage collector, and looking for it takes a tenth of a short
-    session's time: leave out what is there from the start, and look more seldom.
+    Sessions leave little to the garbage collector, the two sides of a relay that know each other,
+    and looking for it takes a tenth of a short session's time: leave out what is there from the
+    start, and look more seldom.
     """
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
