@@ -149,6 +149,10 @@ docs: $(VENV)/.installed-docs ## build the documentation, with warnings as error
 	$(BIN)/sphinx-build -q -E -n -W --keep-going -b html -d build/docs/doctrees docs build/docs/html
 	@echo "The documentation is in build/docs/html."
 
+.PHONY: reference
+reference: $(VENV)/.installed ## write the list of the configuration's keys for the documentation
+	$(BIN)/python tools/reference.py
+
 .PHONY: news
 news: $(VENV)/.installed-news ## show what the next release would say is new
 	$(BIN)/towncrier build --draft --version next

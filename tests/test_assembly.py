@@ -415,6 +415,16 @@ class PartsTests(AssemblyFixture):
         self.assertEqual(list(factory.authenticators), [Method.NONE])
         self.assertIs(made.configuration, configuration)
 
+    def test_settings(self) -> None:
+        """
+        A server that runs can be given others.
+        """
+        first = assemble(self.reactor, Configuration())
+        factory = SOCKS5Factory(self.reactor, **first.parts)
+        second = assemble(self.reactor, Configuration(timeouts=Timeouts(bind=5)))
+        self.assertEqual(factory.reconfigure(**second.settings), 0)
+        self.assertEqual(factory.timeouts.bind, 5)
+
     def test_nothingHappens(self) -> None:
         """
         They can be made again and again: no port is opened, no thread and no delayed call is

@@ -39,7 +39,7 @@ from txsocks5 import (
 )
 from txsocks5.assembly import assemble
 from txsocks5.auth import UsernamePassword
-from txsocks5.config import readText
+from txsocks5.config import ConfigurationError, readText
 from txsocks5.outgoing import SystemResolver
 from txsocks5.testing import MemoryReactor, ScriptedAuthenticator, ScriptedResolver
 from txsocks5.wire import Address, Command, Method, ProtectionLevel, parseHost
@@ -162,6 +162,33 @@ class ApplicationTests(TestCase):
         await client.ended
         with self.assertRaises(ConnectionRefusedError):
             await connectProtocol(endpoint, _Peer())
+
+
+class ConfiguredTests(SynchronousTestCase):
+    """
+    Tests for C{configured.py}.
+    """
+
+    def test_server(self) -> None:
+        """
+        It serves by the file, and by another one when that is read again.
+        """
+        module = example(self, "configured")
+        memory = MemoryReactor()
+        path = Path(self.mktemp())
+        path.write_text("listen = ['tcp:1080:interface=127.0.0.1']\n[timeouts]\nbind = 5")
+        service = module.server(memory, str(path))
+        service.startService()
+        self.assertEqual([port.port for port in memory.tcpPorts if port.listening], [1080])
+        path.write_text("listen = ['tcp:1081:interface=127.0.0.1']")
+        self.successResultOf(module.readAgain(memory, str(path), service))
+        self.assertEqual([port.port for port in memory.tcpPorts if port.listening], [1081])
+        path.write_text("listen = 5")
+        self.assertRaises(ConfigurationError, module.readAgain, memory, str(path), service)
+        self.assertEqual([port.port for port in memory.tcpPorts if port.listening], [1081])
+        stopped = service.stopService()
+        memory.advance(60)
+        self.successResultOf(stopped)
 
 
 class IntranetTests(SynchronousTestCase):

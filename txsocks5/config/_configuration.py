@@ -102,11 +102,14 @@ class GSSAPI:
     """
     Authentication by GSSAPI, RFC 1961.
 
-    @ivar keytab: the file with the server's keys; empty for the system's default one.
+    @ivar keytab: the file with the server's keys; empty for the default one of the Kerberos
+        library.
 
-    @ivar service: C{socks} or C{socks@host}; empty for any key of the keytab.
+    @ivar service: which tickets are accepted: C{socks} or C{socks@host}; empty for those for any
+        key of the keytab.
 
-    @ivar levels: the protection levels that are granted.
+    @ivar levels: what clients may agree on.  C{clear} and C{curl} leave everything behind the
+        authentication unprotected.
     """
 
     keytab: Text = ""
@@ -121,18 +124,23 @@ class Auth:
     """
     How users show who they are.
 
-    @ivar methods: C{password}, C{gssapi} and C{none}, in the server's order of preference; empty
-        for those that are configured, C{none} only if nothing else is.
+    @ivar methods: the methods that are offered, in the server's order of preference.  If it is
+        empty those that are configured are, C{password} before C{gssapi}, and C{none} only if
+        nothing else is.  Methods that other packages have installed come before all of them.
 
-    @ivar checkers: who knows the users and their passwords, as C{--auth} takes them.
+    @ivar checkers: who knows the users and their passwords, as C{--auth} takes them; asked in this
+        order, until one knows the user.
 
-    @ivar failureDelay: see L{Failures.delay}.
+    @ivar failureDelay: how long a refusal of a password is held back.  It doubles with each
+        further failure from the same address, up to 8 seconds; a success starts it afresh.
 
-    @ivar failureLimit: see L{Failures.limit}.
+    @ivar failureLimit: failures of one address within C{failure_window} after which it is refused
+        at once and unheard; and failures as one user, wherever from, after which each address has
+        one guess at that user.  0 for no limit.
 
-    @ivar failureWindow: see L{Failures.window}.
+    @ivar failureWindow: how long a failure counts.
 
-    @ivar gssapi: L{None} for not offered.
+    @ivar gssapi: GSSAPI, which is offered if the table is there.
     """
 
     methods: tuple[MethodWord, ...] = attrs.field(default=(), validator=[each(_METHOD.read), _once])
@@ -155,11 +163,23 @@ class Configuration:
     """
     Everything that an operator can set.
 
-    @ivar listen: Twisted's endpoint strings.
+    @ivar listen: where to take clients.
 
-    @ivar workers: processes that share the listening ports.
+    @ivar workers: how many processes share the listening ports.
 
     @ivar open: serve clients of other machines without authentication.
+
+    @ivar auth: how users show who they are.
+
+    @ivar network: how the server meets the network.
+
+    @ivar timeouts: how long things may take.
+
+    @ivar limits: what clients may take.
+
+    @ivar users: what is special about some users, by their names.
+
+    @ivar groups: what some users have in common, by the names of the groups.
 
     @ivar rules: the first that matches decides, and what none matches is denied; without any, the
         defaults hold.

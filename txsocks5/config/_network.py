@@ -110,8 +110,8 @@ class Network:
         peers reach the server by other addresses than its own: at most one IPv4
         and one IPv6 address.
 
-    @ivar ports: the ports that BIND and UDP ASSOCIATE take; L{None} lets the system
-        choose.
+    @ivar ports: the ports that BIND and UDP ASSOCIATE take, both ends included; if it is absent
+        the system chooses.
 
     @ivar outgoing: the source addresses of outgoing connections and datagrams: at
         most one IPv4 and one IPv6 address.
@@ -124,8 +124,8 @@ class Network:
 
     @ivar udpFullCone: pass on answers from hosts that the client has not sent to.
 
-    @ivar resolver: who is asked for the addresses of names: C{system}, or name servers as
-        C{192.0.2.53}, C{127.0.0.1:5353} or C{[::1]:5353}, tried in this order.
+    @ivar resolver: who is asked for the addresses of names, in this order: the system, with its
+        hosts file, or name servers, which are asked directly.
 
     @ivar strict: refuse requests and drop datagrams in which RSV is not zero.
     """
@@ -178,19 +178,19 @@ class Timeouts:
     @ivar handshake: from accepting a connection to the last octet of the request;
         traffic does not extend it.
 
-    @ivar connect: resolving and connecting together.
+    @ivar connect: looking up a name and connecting, together.
 
     @ivar bind: waiting for the peer of a BIND.
 
-    @ivar idle: a relay without traffic.
+    @ivar idle: how long a relay may be without traffic.
 
-    @ivar halfClosed: a relay without traffic of which one side has finished.
+    @ivar halfClosed: how long a relay may be without traffic of which one side has finished.
 
-    @ivar udpIdle: an association without traffic.
+    @ivar udpIdle: how long an association may be without traffic.
 
     @ivar drain: how long a server that stops waits for its sessions to end by themselves.
 
-    @ivar linger: after a refusal, how long the client may take to close.  RFC 1928
+    @ivar linger: how long a client may take to close after a refusal.  RFC 1928
         section 6 wants the connection gone 10 seconds after the failure.
     """
 

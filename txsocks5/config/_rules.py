@@ -135,9 +135,11 @@ class Limits:
 
     @ivar sessionsPerUser: those of one user.
 
-    @ivar handshakesPerAddress: connections of one address that have not authenticated yet.
+    @ivar handshakesPerAddress: connections of one client address that have not made their request
+        yet.
 
-    @ivar bandwidthPerUser: octets of payload a second of one user, both directions together.
+    @ivar bandwidthPerUser: octets of payload a second of one user, both directions and all sessions
+        together.
 
     @ivar quotaPerUser: octets of payload that one user may have relayed in a period.
 
@@ -161,15 +163,17 @@ class User:
 
     @ivar expires: the user is refused from this moment on; a date means its beginning in UTC.
 
-    @ivar bandwidth: octets of payload a second, of all of the user's sessions together;
-        L{None} for what the user's groups or the limits say, 0 for no limit.
+    @ivar bandwidth: octets of payload a second, of all of the user's sessions together, both
+        directions; if it is absent, what the user's groups or the limits say.
 
-    @ivar sessions: at the same time; L{None} and 0 likewise.
+    @ivar sessions: how many the user may have at the same time, 0 for any number; if it is absent,
+        what the user's groups or the limits say.
 
-    @ivar quota: L{None} for what the groups or the limits say; one of 0 octets is no limit.
+    @ivar quota: octets of payload that the user may have relayed in a period; if it is absent, what
+        the user's groups or the limits say.
 
     @ivar outgoing: the source addresses of the user's connections and datagrams, at most one of a
-        family.
+        family; if it is absent, those of the groups or of the server.
     """
 
     expires: Moment | None = None
@@ -186,15 +190,16 @@ class Group:
     """
     What some users have in common.  Its values are those of each of its members on their own.
 
-    @ivar members: the users' names.
+    @ivar members: the names of the users that are in it.
 
-    @ivar bandwidth: see L{User.bandwidth}; of several groups the strictest counts.
+    @ivar bandwidth: as a user's; of several groups the strictest counts.
 
-    @ivar sessions: see L{User.sessions}.
+    @ivar sessions: as a user's; of several groups the strictest counts.
 
-    @ivar quota: see L{User.quota}.
+    @ivar quota: as a user's; of several groups the one that allows the least in the long run
+        counts.
 
-    @ivar outgoing: see L{User.outgoing}; of several groups the first in the file counts.
+    @ivar outgoing: as a user's; of several groups the first in the file that has one counts.
     """
 
     members: frozenset[Member] = attrs.field(
@@ -213,26 +218,26 @@ class Rule:
     """
     One rule.  It matches if all the conditions that it states hold.
 
-    @ivar name: for people and the log; C{rule N} where the file has none.
+    @ivar name: what people and the log call it; if it is absent, C{rule N}, counted from 1.
 
     @ivar allow: the commands that it allows.
 
     @ivar deny: the commands that it denies.  A rule has either this or C{allow}.
 
-    @ivar users: names, and groups as C{@name}; L{None} for anybody.
+    @ivar users: for whom it is; if it is absent, for anybody.
 
-    @ivar source: client networks, the key C{from}; L{None} for anywhere.
+    @ivar source: from where, the key C{from}; if it is absent, from anywhere.
 
-    @ivar to: destinations; L{None} for any.
+    @ivar to: for which destinations; if it is absent, for any.
 
-    @ivar ports: of the destination, each a range without its C{stop}; L{None} for any.
+    @ivar ports: for which ports of the destination; if it is absent, for any.
 
-    @ivar bandwidth: octets of payload a second that all sessions share which this rule allowed;
-        0 for no limit.
+    @ivar bandwidth: octets of payload a second that all sessions share which this rule has allowed,
+        both directions together.
 
-    @ivar sessions: how many of them there may be at a time; 0 for no limit.
+    @ivar sessions: how many of them there may be at a time; 0 for any number.
 
-    @ivar quota: how much they may relay together.
+    @ivar quota: how much they may relay together in a period.
     """
 
     name: Name
