@@ -7,6 +7,7 @@ imports nothing of the package.
 """
 
 from twisted.application.service import ServiceMaker
+from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.strcred import ICheckerFactory
 from twisted.plugin import IPlugin
@@ -29,7 +30,7 @@ class CheckerMaker:
 
     credentialInterfaces = (IUsernamePassword,)
 
-    def __init__(self, authType, module, argStringFormat, authHelp):
+    def __init__(self, authType: str, module: str, argStringFormat: str, authHelp: str) -> None:
         """
         @param authType: what stands before the colon.
 
@@ -45,11 +46,12 @@ class CheckerMaker:
         self.authHelp = authHelp
         self._module = module
 
-    def generateChecker(self, argument):
+    def generateChecker(self, argument: str) -> ICredentialsChecker:
         """
         Make a checker.
         """
-        return namedAny(f"{self._module}.checkerOf")(argument)
+        made: ICredentialsChecker = namedAny(f"{self._module}.checkerOf")(argument)
+        return made
 
 
 htpasswd = CheckerMaker(
