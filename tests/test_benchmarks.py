@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from io import StringIO
 from pathlib import Path
@@ -899,12 +900,25 @@ class RunTests(SynchronousTestCase):
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
         perf = folder / "perf"
+        ready = folder / "ready"
         perf.write_text(
             "#!/bin/sh\n"
             "trap 'echo 42,,raw_syscalls:sys_enter,1,2,, >&2; exit' INT\n"
+            f"touch {ready}\n"
             "while :; do sleep 0.05; done\n"
         )
         perf.chmod(0o755)
+        sleep = time.sleep
+
+        def untilReady(seconds: float) -> None:
+            # However long it takes on a busy machine.
+            for _ in range(2000):
+                if seconds != processes._PERF_STARTS or ready.exists():
+                    break
+                sleep(0.01)
+            sleep(seconds)
+
+        self.patch(time, "sleep", untilReady)
         self.patch(os, "environ", {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"})
         figures = (Figure("rate", "things/s"), Figure("calls", "calls", optional=True))
         discipline = self.discipline(
