@@ -901,11 +901,14 @@ class RunTests(SynchronousTestCase):
         folder.mkdir()
         perf = folder / "perf"
         ready = folder / "ready"
+        # A shell could not trap what was ignored when it began, as it is in the background.
         perf.write_text(
-            "#!/bin/sh\n"
-            "trap 'echo 42,,raw_syscalls:sys_enter,1,2,, >&2; exit' INT\n"
-            f"touch {ready}\n"
-            "while :; do sleep 0.05; done\n"
+            f"#!{sys.executable}\n"
+            "import pathlib, signal, sys\n"
+            "signal.signal(signal.SIGINT, lambda *_: sys.exit('42,,raw_syscalls:sys_enter,1,2,,'))\n"
+            f"pathlib.Path({str(ready)!r}).touch()\n"
+            "while True:\n"
+            "    signal.pause()\n"
         )
         perf.chmod(0o755)
         sleep = time.sleep
