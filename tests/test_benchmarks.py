@@ -905,7 +905,8 @@ class RunTests(SynchronousTestCase):
         perf.write_text(
             f"#!{sys.executable}\n"
             "import pathlib, signal, sys\n"
-            "signal.signal(signal.SIGINT, lambda *_: sys.exit('42,,raw_syscalls:sys_enter,1,2,,'))\n"
+            "said = '42,,raw_syscalls:sys_enter,1,2,,'\n"
+            "signal.signal(signal.SIGINT, lambda *_: sys.exit(said))\n"
             f"pathlib.Path({str(ready)!r}).touch()\n"
             "while True:\n"
             "    signal.pause()\n"
