@@ -4,6 +4,7 @@ Tests for L{txsocks5.config._rules}.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from typing import Any
 
@@ -22,7 +23,7 @@ from txsocks5.config import (
     readPattern,
 )
 from txsocks5.config._forms import BadValue, Form, formOf
-from txsocks5.config._rules import Member, NetworkText, PatternText, UserOrGroup
+from txsocks5.config._rules import Member, NetworkText, PatternText, UserOrGroup, timestamp
 from txsocks5.wire import Command
 
 CONNECT = frozenset([Command.CONNECT])
@@ -136,6 +137,22 @@ class MadeTests(SynchronousTestCase):
         """
         for name in ("bandwidth", "sessions"):
             self.assertRefused(partial(Rule, name="a", allow=CONNECT), name, -1)
+
+
+class TimestampTests(SynchronousTestCase):
+    """
+    Tests for L{timestamp}.
+    """
+
+    def test_zones(self) -> None:
+        """
+        A time without a zone is one of UTC, others are what they say.
+        """
+        moment = datetime(1970, 1, 1, 2)
+        east = timezone(timedelta(hours=2))
+        self.assertEqual(timestamp(moment), 7200)
+        self.assertEqual(timestamp(moment.replace(tzinfo=UTC)), 7200)
+        self.assertEqual(timestamp(moment.replace(tzinfo=east)), 0)
 
 
 class FormTests(SynchronousTestCase):
