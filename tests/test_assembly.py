@@ -477,19 +477,6 @@ class DatabaseTests(AssemblyFixture):
         self.assertIn("cannot be read and written", self.line(self.database(path)))
 
 
-class UnservedTests(AssemblyFixture):
-    """
-    What can be said and is not done.
-    """
-
-    def test_refused(self) -> None:
-        """
-        Nobody is to rely on it.
-        """
-        line = self.line("workers = 2")
-        self.assertTrue(line.startswith("workers: found 2; allowed: 1, "), line)
-
-
 class ContradictionTests(AssemblyFixture):
     """
     What no file could say can be said by a program.
@@ -512,12 +499,12 @@ class ContradictionTests(AssemblyFixture):
         All that is wrong is said.
         """
         lines = self.lines(
-            f"{OUT}workers = 2\n[auth]\nmethods = ['none', 'gssapi']\ncheckers = ['x']\n"
+            f"{OUT}[auth]\nmethods = ['none', 'gssapi']\ncheckers = ['x']\n"
             "[limits]\ndatabase = '/nowhere/x'"
         )
         self.assertEqual(
             [line.partition(": ")[0] for line in lines],
-            ["workers", "auth.methods[1]", "auth.checkers[0]", "listen", "limits.database"],
+            ["auth.methods[1]", "auth.checkers[0]", "listen", "limits.database"],
         )
 
 

@@ -159,6 +159,9 @@ class ListTests(SynchronousTestCase):
                 "passwordsKept",
                 "quotasNotSaved",
                 "pamFailed",
+                "workerLost",
+                "workersFailed",
+                "workerRefused",
                 "broken",
             },
         )
@@ -197,7 +200,13 @@ class EmitTests(SynchronousTestCase):
         """
         Every event can be formatted.
         """
-        values = {"session": 1, "duration": 1.5, "reply": 2, "log_failure": Failure(OSError("no"))}
+        values = {
+            "session": 1,
+            "delay": 0.5,
+            "duration": 1.5,
+            "reply": 2,
+            "log_failure": Failure(OSError("no")),
+        }
         for event in EVENTS:
             seen = self.emit(event, **{name: values.get(name, name) for name in event.fields})
             self.assertNotIn("Unable to format", formatEvent(seen), event.name)
@@ -218,6 +227,13 @@ class EmitTests(SynchronousTestCase):
         failure = Failure(OSError("no\n"))
         seen = self.emit(events.broken, session=7, log_failure=failure)
         self.assertIs(seen["log_failure"], failure)
+
+    def test_lines(self) -> None:
+        """
+        What is a line of a log already is neither cut nor escaped again.
+        """
+        line = events.Line("a\\b" * 200)
+        self.assertEqual(self.emit(events.workerSaid, worker=1, line=line)["line"], line)
 
     def test_bracesHarmless(self) -> None:
         """

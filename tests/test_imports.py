@@ -23,15 +23,17 @@ LAYERS = (
         "events",
         "hashes",
         "pipes",
+        "process",
         "reassembly",
         "shared",
         "sharedtally",
+        "sharing",
         "sweep",
     ),
     # Octets and values.
     ("wire._addresses",),
     ("wire._datagram", "wire._gssapi", "wire._password", "wire._socks"),
-    ("wire", "passwordfile", "turnstile"),
+    ("wire", "conduit", "passwordfile", "turnstile"),
     ("exposure", "index", "junction", "levels", "periods", "tally", "usage"),
     ("bandwidth", "networks", "peers"),
     # The settings, and how they stand in a file.
@@ -45,7 +47,7 @@ LAYERS = (
     ("config._file",),
     ("config",),
     # The borders, the machine's addresses.
-    ("interfaces", "local"),
+    ("channel", "interfaces", "local"),
     # Single rooms: none of them knows of a session.
     ("conditions", "encapsulation", "journal", "passwd", "policy", "quotas", "retired", "roster"),
     ("recvmmsg",),
@@ -64,6 +66,8 @@ LAYERS = (
     ("server",),
     ("listening",),
     ("options", "service"),
+    ("worker",),
+    ("supervisor",),
     # The public names, the fakes for those who use them, and the command line.
     ("__init__",),
     ("check", "commandline", "explain", "tap", "testing._transport"),
@@ -209,11 +213,12 @@ class ImportTests(SynchronousTestCase):
 
     def test_theReactor(self) -> None:
         """
-        Nobody imports the reactor but the command lines, and they only when it is about to start:
-        an import would install one.
+        Nobody imports the reactor but the programs, and that only when they are about to start: an
+        import would install one.
         """
         importers = sorted(importersOf("twisted.internet.reactor"))
-        self.assertEqual(importers, [("check", True), ("explain", True), ("tap", True)])
+        programs = ["check", "explain", "tap", "worker"]
+        self.assertEqual(importers, [(program, True) for program in programs])
 
     def test_wireIsPure(self) -> None:
         """

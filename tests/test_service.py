@@ -704,6 +704,25 @@ class StoppingTests(ServiceFixture):
         self.successResultOf(first)
         self.successResultOf(second)
 
+    def test_retire(self) -> None:
+        """
+        A server that retires takes no more clients, and lets sessions go on for as long as they
+        last.
+        """
+        waiting, served = self.client(HELLO), self.client(HELLO, TO_HOST)
+        self.target()
+        retired = self.service.retire()
+        self.flush()
+        self.assertEqual(self.listening(), [])
+        self.assertReset(waiting)
+        self.reactor.advance(599)
+        self.flush()
+        self.assertNoResult(retired)
+        served.abort()
+        self.flush()
+        self.successResultOf(retired)
+        self.assertEqual(self.factory.sessions, set())
+
     def test_againAfterwards(self) -> None:
         """
         Afterwards it can be started again, and serves.

@@ -4,6 +4,7 @@ Tests for L{txsocks5.tap}.
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import os
 import socket
@@ -28,6 +29,7 @@ from txsocks5.auth import Anonymous, PasswordAuthenticator
 from txsocks5.interfaces import Question
 from txsocks5.server import SOCKS5Factory
 from txsocks5.service import SOCKS5Service
+from txsocks5.supervisor import Supervisor
 from txsocks5.tap import CannotStart, Options, makeService
 from txsocks5.testing import MemoryReactor, RecordedEvents, ScriptedAuthenticator
 from txsocks5.wire import Address, Command, Method
@@ -80,7 +82,7 @@ class TapFixture(SynchronousTestCase):
         Make the service of a command line.
         """
         service: Any = makeService(self.parse(*arguments))
-        return service, service._factory
+        return service, service.served._factory
 
 
 class RefusedTests(TapFixture):
@@ -146,7 +148,7 @@ class RefusedTests(TapFixture):
             CannotStart, self.make, "--auth", "nonsense", "--listen", "tcp:x", "--workers", "2"
         )
         options = [line.partition(":")[0] for line in error.code.splitlines()]
-        self.assertEqual(options, ["--workers", "--auth", "--listen"])
+        self.assertEqual(options, ["--auth", "--listen"])
 
 
 class MakeServiceTests(TapFixture):
@@ -326,7 +328,7 @@ class MakeServiceTests(TapFixture):
         self.assertTrue(policy.judgeAddress(self.question(), ip_address("10.0.0.1")).allowed)
         self.assertFalse(policy.judgeAddress(self.question(), ip_address("10.0.0.2")).allowed)
         service, _ = self.make("-c", str(path), "-l", "tcp:1082:interface=127.0.0.1")
-        self.assertEqual(service._listen, ("tcp:1082:interface=127.0.0.1",))
+        self.assertEqual(service.served._listen, ("tcp:1082:interface=127.0.0.1",))
 
     def test_occupied(self) -> None:
         """
@@ -357,6 +359,47 @@ def runTwisted(*arguments: str, environment: dict[str, str] | None = None) -> An
         text=True,
         timeout=60,
     )
+
+
+class WorkersTests(TapFixture):
+    """
+    Several processes.
+    """
+
+    def test_supervised(self) -> None:
+        """
+        More than one worker are served by a supervisor, and one is not.
+        """
+        for number, kind in (("1", SOCKS5Service), ("2", Supervisor)):
+            service: Any = makeService(self.parse("--workers", number))
+            self.assertIsInstance(service.served, kind)
+
+    def test_givesUp(self) -> None:
+        """
+        When no worker can serve, the program ends with status 1, and what it wrote is written.
+        """
+        ended: list[Any] = []
+        self.patch(atexit, "register", ended.append)
+        self.reactor.stop = lambda: ended.append("stop")
+        self.patch(os, "_exit", ended.append)
+        service: Any = makeService(self.parse("--workers", "2"))
+        service.served._giveUp()
+        end, stop = ended
+        self.assertEqual(stop, "stop")
+        end()
+        self.assertEqual(ended[2:], [1])
+
+    def test_oneToMany(self) -> None:
+        """
+        A server that began with one process does not reload into several.
+        """
+        recorded = RecordedEvents(self)
+        path = Path(self.mktemp())
+        path.write_text("")
+        service: Any = makeService(self.parse("-c", str(path)))
+        path.write_text("workers = 2")
+        service._readAgain()
+        self.assertIn("needs a restart", recorded.one("notReloaded")["reason"])
 
 
 class OperatorTests(SynchronousTestCase):

@@ -113,12 +113,17 @@ class AccessLog:
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, open: Callable[[], LineFile]) -> None:
+    def __init__(
+        self, clock: IReactorTime, open: Callable[[], LineFile], worker: int | None = None
+    ) -> None:
         """
         @param clock: its seconds are those since 1970.
 
         @param open: opens the file.
+
+        @param worker: a number that stands in each line; L{None} where there is one process only.
         """
+        self._worker = {} if worker is None else {"worker": worker}
         self._clock = clock
         self._open = open
         self._file: LineFile | None = None
@@ -165,7 +170,13 @@ class AccessLog:
         """
         Write down all of it.
         """
-        self._lines.append(_ENCODE(self._fields(record)))
+        self.add(_ENCODE(self._fields(record)))
+
+    def add(self, line: str) -> None:
+        """
+        Write a line that somebody else has made.
+        """
+        self._lines.append(line)
         if len(self._lines) >= _MAX_WAITING:
             self.flush()
         elif self._next is None:
@@ -178,6 +189,7 @@ class AccessLog:
         ended = record.opened + record.duration
         return {
             "time": self._time(ended),
+            **self._worker,
             "session": record.session,
             "client": "unix" if record.client is None else str(record.client),
             "user": escaped(record.user),

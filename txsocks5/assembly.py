@@ -39,6 +39,7 @@ from .ledger import Ledger
 from .names import InOrder, NameServer
 from .outgoing import SystemResolver
 from .rules import openRule, policyOf
+from .tally import Tally
 from .userlist import userListOf
 
 __all__ = ["Assembly", "assemble"]
@@ -113,6 +114,7 @@ def assemble(
     *,
     lookUps: int = 8,
     now: Callable[[], float] = time,
+    tally: Tally | None = None,
 ) -> Assembly:
     """
     Make the parts of a server.
@@ -125,10 +127,12 @@ def assemble(
 
     @param now: tells the time of the calendar, in seconds since 1970 in UTC.
 
+    @param tally: where sessions are counted; by default, in this process alone.
+
     @raise ConfigurationError: nothing should be started with this configuration; the error has all
         reasons.
     """
-    return _Assembler(reactor, configuration).assembly(lookUps, now)
+    return _Assembler(reactor, configuration).assembly(lookUps, now, tally)
 
 
 class _Assembler:
@@ -148,13 +152,12 @@ class _Assembler:
         self._auth = configuration.auth
         self._installed = list(installedAuthenticators())
 
-    def assembly(self, lookUps: int, now: Callable[[], float]) -> Assembly:
+    def assembly(self, lookUps: int, now: Callable[[], float], tally: Tally | None) -> Assembly:
         """
         Make all of them; see L{assemble}.
         """
         configuration = self._configuration
         self.problems += contradictions(configuration)
-        self.problems += _unserved(configuration)
         words = self._methods()
         checkers = self._checkers()
         authenticators = self._authenticators(words, checkers)
@@ -177,6 +180,7 @@ class _Assembler:
                 configuration.limits,
                 configuration.users,
                 configuration.groups,
+                tally=tally,
                 now=now,
             ),
             warnings=tuple(self.warnings),
@@ -370,13 +374,3 @@ def _mentioned(configuration: Configuration) -> Iterator[tuple[str, str]]:
         for place, name in enumerate(rule.users or ()):
             if not name.startswith("@"):
                 yield f"rules[{index}].users[{place}]", name
-
-
-def _unserved(configuration: Configuration) -> Iterator[Problem]:
-    """
-    Find what can be said and is not done.  It is better not to start than to serve without a limit
-    that somebody relies on.
-    """
-    if configuration.workers > 1:
-        allowed = "allowed: 1, as this version can do no more"
-        yield Problem("workers", f"found {configuration.workers}; {allowed}")

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import attrs
 from twisted.logger import Logger, LogLevel
 
-__all__ = ["EVENTS", "Emitter", "Event", "escaped"]
+__all__ = ["EVENTS", "Emitter", "Event", "Line", "escaped"]
 
 _MAX_TEXT = 255
 
@@ -30,6 +30,14 @@ def escaped(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return text.encode("unicode_escape").decode("ascii")
+
+
+class Line(str):
+    """
+    Text that was made fit for a log before, and is not cut.
+    """
+
+    __slots__ = ()
 
 
 @attrs.frozen
@@ -58,7 +66,7 @@ class Event:
         @param values: the fields.  Text among them is escaped.
         """
         for key, value in values.items():
-            if isinstance(value, str):
+            if isinstance(value, str) and not isinstance(value, Line):
                 values[key] = escaped(value)
         log.emit(self.level, self.format, socks_event=self.name, **values)
 
@@ -327,6 +335,51 @@ pamFailed = Event(
     {"service": "the service whose configuration it used", "reason": "what it says itself"},
 )
 
+workerStarted = Event(
+    "workerStarted",
+    LogLevel.info,
+    "worker {worker} started, process {pid}",
+    {"worker": "its number, which no other gets", "pid": "its process"},
+)
+
+workerLost = Event(
+    "workerLost",
+    LogLevel.critical,
+    "{reason}; another will be started in {delay:.1f} s",
+    {
+        "reason": "which worker has died and how, or what keeps one from being started",
+        "delay": "seconds until then",
+    },
+)
+
+workersFailed = Event(
+    "workersFailed",
+    LogLevel.critical,
+    "no worker can serve, and the server ends: {reason}",
+    {"reason": "how the last of them has died; what it said itself is in the log before"},
+)
+
+workerSaid = Event(
+    "workerSaid",
+    LogLevel.info,
+    "worker {worker}: {line}",
+    {"worker": "its number", "line": "a line of its log, as it stands there"},
+)
+
+workerRefused = Event(
+    "workerRefused",
+    LogLevel.critical,
+    "this worker cannot serve by the configuration: {reason}",
+    {"reason": "what is wrong with it; what it served by before, if it did, holds"},
+)
+
+workersReloaded = Event(
+    "workersReloaded",
+    LogLevel.info,
+    "the workers are told to serve by the new configuration, changed: {changed}",
+    {"changed": "the keys with other values"},
+)
+
 broken = Event(
     "broken",
     LogLevel.critical,
@@ -365,6 +418,12 @@ EVENTS = (
     passwordsKept,
     keytabReadable,
     pamFailed,
+    workerStarted,
+    workerLost,
+    workersFailed,
+    workerSaid,
+    workerRefused,
+    workersReloaded,
     broken,
 )
 """

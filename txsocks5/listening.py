@@ -16,7 +16,7 @@ from .acceptor import Acceptor
 from .server import SOCKS5Factory
 from .wire import Address
 
-__all__ = ["BACKLOG", "Listening"]
+__all__ = ["BACKLOG", "Listening", "endpointOf"]
 
 BACKLOG = 4096
 """
@@ -38,10 +38,13 @@ class Listening:
     @ivar address: that of the port; L{None} if it is none of the internet's.
     """
 
-    def __init__(self, factory: SOCKS5Factory, description: str) -> None:
+    def __init__(self, factory: SOCKS5Factory, description: str, reactor: Any = None) -> None:
         """
         @param factory: serves those who come.
+
+        @param reactor: what the endpoint takes for one; by default, the factory's.
         """
+        self._reactor = factory.reactor if reactor is None else reactor
         self.description = description
         self.port: IListeningPort | None = None
         self.address: Address | None = None
@@ -66,7 +69,7 @@ class Listening:
         """
         Listen.
         """
-        endpoint = _endpoint(self._factory.reactor, self.description)
+        endpoint = endpointOf(self._reactor, self.description)
         return endpoint.listen(self._factory)
 
     def _listens(self, port: IListeningPort) -> None:
@@ -136,7 +139,7 @@ class Listening:
         return str(self.port)
 
 
-def _endpoint(reactor: Any, description: str) -> IStreamServerEndpoint:
+def endpointOf(reactor: Any, description: str) -> IStreamServerEndpoint:
     """
     Make an endpoint, with our backlog if it is of a kind that has one and does not set it.
     """

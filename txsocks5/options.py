@@ -158,7 +158,8 @@ class Options(usage.Options, AuthOptionMixin):
     @_inOneLine
     def opt_workers(self, number: str) -> None:
         """
-        How many processes share the listening ports.  [default: 1]
+        How many processes share the listening ports, so that more than one core is used.  Limits
+        hold for all of them together.  [default: 1]
         """
         if not (number.isascii() and number.isdigit()):
             raise usage.UsageError(f"--workers: {number!r} is not a number")

@@ -789,22 +789,22 @@ class SOCKS5Factory(Factory):
         self._idlers.append(idler)
         return idler
 
-    def drain(self, seconds: float) -> Deferred[None]:
+    def drain(self, seconds: float | None) -> Deferred[None]:
         """
         Let the sessions come to their end.  Connections that have not made their request end now.
 
-        @param seconds: when to end those that are left, as L{stopSessions} does: 0 for now.  That
-            can be called sooner, too.
+        @param seconds: when to end those that are left, as L{stopSessions} does: 0 for now, and
+            L{None} for never.  That can be called sooner, too.
 
         @return: a Deferred that fires when there is none left.
         """
-        if not seconds:
+        if seconds == 0:
             return self.stopSessions()
         for session in list(self.sessions):
             if not session.isServed:
                 self._each(session, session.stop)
         idle = self._whenIdle()
-        if not idle.called:
+        if seconds is not None and not idle.called:
             late = self.reactor.callLater(seconds, self.stopSessions)
             idle.addBoth(_lift, late)
         return idle

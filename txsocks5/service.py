@@ -4,7 +4,7 @@ The life of a server: it begins to listen, serves in other ways, and stops.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 from typing import Protocol as TypingProtocol
@@ -64,6 +64,7 @@ class SOCKS5Service(Service):
         factory: SOCKS5Factory,
         listen: str | Sequence[str],
         configuration: Configuration | None = None,
+        reactorOf: Callable[[str], Any] | None = None,
     ) -> None:
         """
         @param factory: serves the clients; its reactor listens.
@@ -72,7 +73,11 @@ class SOCKS5Service(Service):
             several.
 
         @param configuration: what the factory has been made from, if it was one.
+
+        @param reactorOf: tells what an endpoint, by its string, takes for its reactor; by default,
+            the factory's.
         """
+        self._reactorOf = reactorOf or (lambda description: factory.reactor)
         self._factory = factory
         self._listen = (listen,) if isinstance(listen, str) else tuple(listen)
         made = Configuration(listen=self._listen) if self._listen else Configuration()
@@ -117,7 +122,7 @@ class SOCKS5Service(Service):
         self._began = True
         failures: list[Failure] = []
         for description in self._listen:
-            listening = Listening(self._factory, description)
+            listening = self._listeningAt(description)
             self._listenings.append(listening)
             listened = listening.begin().addCallback(self._admit, listening)
             if listened.called:
@@ -131,6 +136,12 @@ class SOCKS5Service(Service):
             self._stopListening()
             failures[0].raiseException()
         self._announce()
+
+    def _listeningAt(self, description: str) -> Listening:
+        """
+        Prepare to listen at an endpoint.
+        """
+        return Listening(self._factory, description, self._reactorOf(description))
 
     def _admit(self, result: object, listening: Listening) -> None:
         """
@@ -200,7 +211,7 @@ class SOCKS5Service(Service):
             (kept if each.description in wanted and each.isOpen else removed).append(each)
         present = {each.description for each in kept}
         added = [
-            Listening(self._factory, description)
+            self._listeningAt(description)
             for description in dict.fromkeys(wanted)
             if description not in present
         ]
@@ -297,6 +308,15 @@ class SOCKS5Service(Service):
         drained = self._factory.drain(self._factory.timeouts.drain)
         stopped.addCallback(lambda ignored: drained)
         return stopped.addCallback(lambda ignored: self._factory.ledger.stop())
+
+    def retire(self) -> Deferred[None]:
+        """
+        Take no more clients, and let the sessions go on for as long as they last.
+
+        @return: a Deferred that fires when there is none left.
+        """
+        self._stopListening()
+        return self._factory.drain(None)
 
     def stopNow(self) -> None:
         """

@@ -4,7 +4,9 @@ C{twistd socks5}.
 
 from __future__ import annotations
 
-import gc
+import atexit
+import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +15,7 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-from twisted.application.service import IService
+from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
@@ -23,37 +25,28 @@ from .assembly import Assembly, assemble
 from .config import Configuration, ConfigurationError
 from .journal import Unwritten
 from .options import CannotStart, Options
+from .process import LOOK_UPS, THREADS, collectSeldom
 from .server import SOCKS5Factory
 from .service import SOCKS5Service
+from .supervisor import Supervisor
 
 __all__ = ["Options", "makeService"]
 
-
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
-_LOOK_UPS = 64
-_OTHER_THREADS = 8
-
 _log = Logger()
 
 
-def _collectSeldom() -> None:
+class _Program(Service):
     """
-    Sessions leave little to the garbage collector, the two sides of a relay that know each other,
-    and looking for it takes a tenth of a short session's time: leave out what is there from the
-    start, and look more seldom.
-    """
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
+    What C{twistd} runs: a service, with the signals and the access log that belong to it.  It ends
+    the program if it cannot listen, or write its log.
 
-
-class _CommandLineService(SOCKS5Service):
-    """
-    A service that ends the program if it cannot listen, or write its log.
+    @ivar served: the service, which serves the clients by itself or by others.
     """
 
     def __init__(
         self,
-        factory: SOCKS5Factory,
+        served: SOCKS5Service | Supervisor,
         options: Options,
         accessLog: AccessLog | None,
         assembled: Callable[[Configuration], Assembly],
@@ -63,7 +56,7 @@ class _CommandLineService(SOCKS5Service):
 
         @param assembled: makes the parts of a server.
         """
-        super().__init__(factory, options.configuration.listen, options.configuration)
+        self.served = served
         self._options = options
         self._accessLog = accessLog
         self._assembled = assembled
@@ -74,8 +67,9 @@ class _CommandLineService(SOCKS5Service):
 
         @raise CannotStart: an endpoint cannot listen.
         """
+        Service.privilegedStartService(self)
         with _orNotAtAll():
-            super().privilegedStartService()
+            self.served.privilegedStartService()
 
     def startService(self) -> None:
         """
@@ -83,21 +77,23 @@ class _CommandLineService(SOCKS5Service):
 
         @raise CannotStart: an endpoint cannot listen.
         """
+        Service.startService(self)
         with _orNotAtAll():
             if self._accessLog is not None:
                 self._accessLog.start()
                 _alsoUpon(signal.SIGUSR1, self._accessLog.rotate)
             _alsoUpon(signal.SIGHUP, self._readAgain)
-            super().startService()
-        _collectSeldom()
+            self.served.startService()
+        collectSeldom()
 
     def stopService(self) -> Deferred[None]:
         """
         Stop; see L{SOCKS5Service.stopService}.  Whoever asks for it a second time does not want to
         wait.
         """
+        Service.stopService(self)
         before = {number: signal.signal(number, self._hurry) for number in _STOPPING}
-        return super().stopService().addCallback(lambda ignored: self._stopped(before))
+        return self.served.stopService().addCallback(lambda ignored: self._stopped(before))
 
     def _readAgain(self) -> None:
         """
@@ -109,9 +105,13 @@ class _CommandLineService(SOCKS5Service):
             for line in self._options.linesOf(error.problems):
                 events.notReloaded.emit(_log, reason=line)
             return
+        if assembly.configuration.workers > 1 and not isinstance(self.served, Supervisor):
+            reason = "workers: a server that began with one process needs a restart for more"
+            events.notReloaded.emit(_log, reason=reason)
+            return
         for line in self._options.linesOf(assembly.warnings):
             events.dubious.emit(_log, doubt=line)
-        self.reload(assembly).addErrback(
+        self.served.reload(assembly).addErrback(
             lambda reason: events.notReloaded.emit(_log, reason=reason.getErrorMessage())
         )
 
@@ -122,7 +122,7 @@ class _CommandLineService(SOCKS5Service):
         from twisted.internet import reactor
 
         threads: Any = reactor
-        threads.callFromThread(self.stopNow)
+        threads.callFromThread(self.served.stopNow)
 
     def _stopped(self, before: Mapping[Any, Any]) -> None:
         """
@@ -170,11 +170,9 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor
 
-    # Look-ups of names block a thread each, perhaps for long; checking passwords must not have to
-    # wait for them.
     threads: Any = reactor
-    threads.suggestThreadPoolSize(_LOOK_UPS + _OTHER_THREADS)
-    assembled = partial(assemble, reactor, lookUps=_LOOK_UPS)
+    threads.suggestThreadPoolSize(THREADS)
+    assembled = partial(assemble, reactor, lookUps=LOOK_UPS)
     try:
         assembly = assembled(options.configuration)
     except ConfigurationError as error:
@@ -182,9 +180,36 @@ def makeService(options: Options) -> IService:
     for line in options.linesOf(assembly.warnings):
         events.dubious.emit(_log, doubt=line)
     accessLog = _accessLog(reactor, options.accessLog())
-    factory = SOCKS5Factory(reactor, **assembly.parts, journal=accessLog or Unwritten())
-    service: IService = _CommandLineService(factory, options, accessLog, assembled)
+    configuration = options.configuration
+    served: SOCKS5Service | Supervisor
+    if configuration.workers > 1:
+        served = Supervisor(reactor, configuration, accessLog=accessLog, giveUp=_giveUp)
+    else:
+        factory = SOCKS5Factory(reactor, **assembly.parts, journal=accessLog or Unwritten())
+        served = SOCKS5Service(factory, configuration.listen, configuration)
+    service: IService = _Program(served, options, accessLog, assembled)
     return service
+
+
+def _giveUp() -> None:
+    """
+    End the program with status 1.  C{twistd} has no way to, once the reactor runs.
+    """
+    from twisted.internet import reactor
+
+    running: Any = reactor
+    atexit.register(_exit)
+    running.stop()
+
+
+def _exit() -> None:
+    """
+    The interpreter is about to end.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def _accessLog(clock: Any, where: str) -> AccessLog | None:
