@@ -167,7 +167,7 @@ class AccessLogTests(SynchronousTestCase):
         over.
         """
         errors: list[Exception] = [
-            OSError(errno.ENOSPC, "No space left on device"),
+            OSError(errno.ENOSPC, "no space left on device"),
             ValueError("I/O operation on closed file"),
         ]
 
@@ -188,7 +188,7 @@ class AccessLogTests(SynchronousTestCase):
         self.log.closed(record(3))
         self.clock.advance(1)
         self.assertEqual(self.events.names, ["accessLogLost"])
-        self.assertIn("No space left", self.events.one("accessLogLost")["reason"])
+        self.assertIn("no space left", self.events.one("accessLogLost")["reason"])
         self.log.closed(record(4))
         self.clock.advance(1)
         self.assertEqual(self.events.one("accessLogAgain")["lines"], 3)
@@ -234,7 +234,7 @@ class Full:
         Write what there is room for.
         """
         if not self._left:
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(errno.ENOSPC, "no space left on device")
         count: int = self._file.write(data[: self._left])
         self._left -= count
         return count

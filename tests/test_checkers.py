@@ -102,7 +102,7 @@ class DescribedCheckerTests(CheckersFixture):
             raise LookupError
 
         self.patch(checkers, "makeChecker", broken)
-        self.assertEqual(self.refusal("memory:a:b"), "'memory' cannot be used: LookupError")
+        self.assertEqual(self.refusal("memory:a:b"), "'memory' cannot be used: LookupError()")
 
     def test_missingFile(self) -> None:
         """

@@ -5,11 +5,13 @@ Tests for L{txsocks5.errors}.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from itertools import permutations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from OpenSSL import SSL
 from twisted.internet.defer import CancelledError
 from twisted.internet.defer import TimeoutError as DeferTimeoutError
 from twisted.internet.error import (
@@ -17,6 +19,7 @@ from twisted.internet.error import (
     ConnectBindError,
     ConnectError,
     ConnectingCancelledError,
+    ConnectionAborted,
     ConnectionDone,
     ConnectionLost,
     ConnectionRefusedError,
@@ -49,6 +52,7 @@ from txsocks5.errors import (
     ReplyCode,
     SOCKSError,
     TimedOut,
+    reasonOf,
     replyCodeOf,
     replyCodeOfAll,
 )
@@ -425,3 +429,86 @@ class ReplyCodeOfAllTests(SynchronousTestCase):
         Where nothing was tried, nothing better than a general failure can be said.
         """
         self.assertEqual(replyCodeOfAll([]), ReplyCode.GENERAL_FAILURE)
+
+
+class ReasonOfTests(SynchronousTestCase):
+    """
+    Tests for L{reasonOf}.
+    """
+
+    def test_system(self) -> None:
+        """
+        What the system says is told in its words, without the number, whoever raises it.
+        """
+        words = "connection refused"
+        system = OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+        for error in (
+            system,
+            getConnectError(system),
+            getConnectError((errno.ECONNREFUSED, "Connection refused")),
+            ConnectFailed([system]),
+            ConnectFailed([system, getConnectError(system)]),
+        ):
+            self.assertEqual(reasonOf(error), words, repr(error))
+        self.assertEqual(reasonOf(OSError(errno.EIO, "I/O error")), "I/O error")
+        gone = FileNotFoundError(errno.ENOENT, "No such file or directory", "/a/b")
+        self.assertEqual(reasonOf(gone), "no such file or directory: '/a/b'")
+        unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        self.assertEqual(reasonOf(unknown), "name or service not known")
+
+    def test_own(self) -> None:
+        """
+        What is raised here is told as it is; of several attempts that failed each reason, once.
+        """
+        self.assertEqual(reasonOf(NotAllowed("Rule 'X'")), "Rule 'X'")
+        error = ConnectFailed([refused(), TimedOut("not connected within 3 s"), refused()])
+        self.assertEqual(reasonOf(error), "connection refused; not connected within 3 s")
+
+    def test_binding(self) -> None:
+        """
+        What cannot be bound or listened at is named.
+        """
+        busy = OSError(errno.EADDRINUSE, "Address already in use")
+        error = CannotListenError("127.0.0.1", 80, busy)
+        self.assertEqual(reasonOf(error), "cannot listen at 127.0.0.1:80: address already in use")
+        error = CannotListenError("", 80, "a reason")
+        self.assertEqual(reasonOf(error), "cannot listen at any:80: a reason")
+        error = ConnectBindError(errno.EADDRNOTAVAIL, "192.0.2.9: Cannot assign")
+        self.assertEqual(reasonOf(error), "cannot bind: 192.0.2.9: Cannot assign")
+
+    def test_connections(self) -> None:
+        """
+        The end of a connection is told in few words.
+        """
+        for error, words in (
+            (ConnectionDone(), "closed"),
+            (ConnectionLost("text"), "connection lost"),
+            (ConnectionAborted(), "connection aborted"),
+            (ConnectError(string=Failure(ConnectionLost())), "connection lost"),
+        ):
+            self.assertEqual(reasonOf(error), words)
+
+    def test_tls(self) -> None:
+        """
+        Of the faults of a TLS connection only the words are told.
+        """
+        error = SSL.Error([("SSL routines", "", "unknown ca"), ("SSL routines", "", "bad alert")])
+        self.assertEqual(reasonOf(error), "unknown ca; bad alert")
+        self.assertEqual(reasonOf(SSL.Error([])), "[]")
+
+    def test_anything(self) -> None:
+        """
+        Everything else is told by its text, or by its type if it has none.
+        """
+        self.assertEqual(reasonOf(ValueError("Text")), "Text")
+        self.assertEqual(reasonOf(ValueError()), "ValueError()")
+        self.assertEqual(reasonOf(ConnectError()), "an error occurred while connecting")
+
+    @reproducible
+    @given(st.lists(st.none() | st.integers() | st.text() | st.lists(st.integers()), max_size=3))
+    def test_anyArguments(self, arguments: list[object]) -> None:
+        """
+        Whatever an error has been made of, there is something to tell.
+        """
+        for kind in (OSError, ValueError, NotAllowed, SSL.Error):
+            self.assertTrue(reasonOf(kind(*arguments)))

@@ -499,7 +499,7 @@ class ChangeTests(CheckerTestCase):
         """
         checker = self.checker()
         os.unlink(self.path)
-        self.kept(checker, "No such file")
+        self.kept(checker, "no such file")
         self.comesBack(checker)
 
     def test_unreadable(self) -> None:

@@ -4,15 +4,18 @@ Tests for L{txsocks5.journal}.
 
 from __future__ import annotations
 
+import errno
+import os
 from ipaddress import ip_address
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from txsocks5.interfaces import IJournal, Record
+from txsocks5.interfaces import IJournal, Record, Refused, Step
 from txsocks5.journal import EventJournal, Unwritten
-from txsocks5.testing import RecordedEvents
+from txsocks5.testing import RecordedEvents, ScriptedAuthenticator
 from txsocks5.wire import Address
 
 from .served import CONNECT, GRANTED, GREETING, SELECTED, ServedTestCase
@@ -141,3 +144,63 @@ class ServerTests(ServedTestCase):
         record = journal.record
         assert record is not None
         self.assertEqual((record.command, record.reply, record.method), ("request", None, 255))
+
+    def ended(self, *said: bytes, seconds: float = 0.0, **options: Any) -> Record:
+        """
+        What there is to tell of a client that says something, and goes when the server does.
+        """
+        journal = Kept()
+        caller = self.call(self.serve(journal=journal, **options))
+        for octets in said:
+            caller.say(octets)
+        self.reactor.advance(seconds)
+        self.flush()
+        caller.abort()
+        self.flush()
+        assert journal.record is not None
+        return journal.record
+
+    def test_notServed(self) -> None:
+        """
+        Of a client that is not served the reason is told that the server's log has.
+        """
+        refused = ScriptedAuthenticator(Step(0, b"", Refused("wrong password", "alice")))
+        record = self.ended(b"\x05\x01\x81", authenticators=[refused])
+        self.assertEqual((record.reason, record.ended), ("wrong password", "not authenticated"))
+        self.assertEqual(self.events.one("unauthenticated")["reason"], record.reason)
+        record = self.ended(b"\x05\x01\x77")
+        self.assertEqual(record.reason, "no acceptable method offered")
+        self.assertEqual(self.events.named("unauthenticated")[-1]["reason"], record.reason)
+        record = self.ended(b"\x04\x01")
+        self.assertIn(self.events.one("malformed")["reason"], record.reason)
+
+    def test_alwaysAReason(self) -> None:
+        """
+        Where there is no better reason, it is why the session ended.
+        """
+        for record in (
+            self.ended(GREETING, seconds=60),
+            self.ended(GREETING),
+            self.ended(GREETING, CONNECT),
+            self.ended(),
+        ):
+            self.assertTrue(record.reason)
+            self.assertEqual(record.reason, record.ended)
+
+    def test_plainWords(self) -> None:
+        """
+        What the system says is told in plain words, here and in the server's log.
+        """
+        journal = Kept()
+        for given in ({"journal": journal}, {}):
+            caller = self.call(self.serve(**given))
+            caller.say(GREETING + CONNECT)
+            self.dialer.dials[-1].result.errback(
+                OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+            )
+            self.flush()
+            caller.close()
+            self.flush()
+        assert journal.record is not None
+        self.assertEqual(journal.record.reason, "connection refused")
+        self.assertEqual(self.events.named("refused")[-1]["reason"], "connection refused")

@@ -451,7 +451,7 @@ class EndTests(KernelFixture):
             self.await_(lambda second=second: second.received)
             first.abort()
             self.until(lambda second=second: second.reset, second)
-            self.assertOver("^(client|target) lost: Connection reset by peer$", reset=True)
+            self.assertOver("^(client|target) lost: connection reset by peer$", reset=True)
 
     def test_resetBehindOctets(self) -> None:
         """
@@ -461,7 +461,7 @@ class EndTests(KernelFixture):
         self.client.send(b"half a")
         self.client.abort()
         self.until(lambda: self.target.reset, self.target)
-        self.assertOver("^client lost: Connection reset by peer$", reset=True)
+        self.assertOver("^client lost: connection reset by peer$", reset=True)
 
     def test_resetAfterFIN(self) -> None:
         """
@@ -485,7 +485,7 @@ class EndTests(KernelFixture):
         self.assertEqual(self.pipes.inUse, 1)
         self.client.abort()
         self.until(lambda: self.reasons)
-        self.assertOver("^client lost: Connection reset by peer$", reset=True)
+        self.assertOver("^client lost: connection reset by peer$", reset=True)
 
     def test_resetWhileTheMeterAllowsNothing(self) -> None:
         """
@@ -497,7 +497,7 @@ class EndTests(KernelFixture):
         self.until(lambda: purse.waiting)
         self.client.abort()
         self.until(lambda: self.reasons)
-        self.assertOver("^client lost: Connection reset by peer$", reset=True)
+        self.assertOver("^client lost: connection reset by peer$", reset=True)
         purse.add(100)
 
     def test_writingMeetsTheReset(self) -> None:
@@ -541,7 +541,7 @@ class EndTests(KernelFixture):
         self.client.abort()
         relay._client._bulk = relay._client._readable = True
         relay.begin()
-        self.assertOver("^client lost: Connection reset by peer$", reset=True)
+        self.assertOver("^client lost: connection reset by peer$", reset=True)
 
     def test_resetBeforeItBegins(self) -> None:
         """
@@ -617,7 +617,7 @@ class EndTests(KernelFixture):
 
         self.patch(self.junction, "watch", refuse)
         self.assertRaises(OSError, self.make)
-        self.assertOver("^cannot be watched: No space left on device$", reset=True)
+        self.assertOver("^cannot be watched: no space left on device$", reset=True)
 
 
 class TimeTests(KernelFixture):

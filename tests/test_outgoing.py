@@ -35,6 +35,7 @@ from txsocks5.errors import (
     NotAllowed,
     Overloaded,
     TimedOut,
+    reasonOf,
     replyCodeOf,
 )
 from txsocks5.interfaces import Identity, IDialer, IFairResolver, Question, Verdict
@@ -893,7 +894,7 @@ class ConnectTests(OutgoingTestCase):
             self.dialer.dials[-1].refuse(error)
             reason = self.failureResultOf(connected, ConnectFailed)
             self.assertEqual(replyCodeOf(reason.value), code)
-            self.assertEqual(str(reason.value), str(error))
+            self.assertEqual(str(reason.value), reasonOf(error))
 
     def test_tooLong(self) -> None:
         """

@@ -121,11 +121,11 @@ class RecordingHinge:
         """
         self._note("finishClient")
 
-    def end(self, reason: str) -> None:
+    def end(self, reason: str, why: str = "") -> None:
         """
         See L{Hinge.end}.
         """
-        self._note("end", reason)
+        self._note("end", reason, *([why] if why else []))
 
     def flush(self, reason: str) -> None:
         """
@@ -529,7 +529,7 @@ class HandshakeTests(SessionFixture):
         (R-1929-08, R-1929-10).
         """
         self.happen("greeted", "refused")
-        self.assertEqual(self.hinge.said[1:], [("end", "not authenticated")])
+        self.assertEqual(self.hinge.said[1:], [("end", "not authenticated", "wrong password")])
 
     def test_noRequestBeforeAccepted(self) -> None:
         """

@@ -18,6 +18,7 @@ from twisted.python.logfile import LogFile
 from zope.interface import implementer
 
 from . import events
+from .errors import reasonOf
 from .events import escaped
 from .interfaces import IJournal, Record
 
@@ -232,7 +233,7 @@ class AccessLog:
             self._file.flush()
         except (OSError, ValueError) as error:
             if not self._lost:
-                events.accessLogLost.emit(self._log, reason=str(error))
+                events.accessLogLost.emit(self._log, reason=reasonOf(error))
             self._lost += len(lines)
         else:
             if self._lost:

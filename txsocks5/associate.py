@@ -14,7 +14,7 @@ from .bandwidth import Meter, Policer
 from .config import Network, Timeouts, ofFamily
 from .datagrams import DatagramPort, DatagramSocket, Sockets
 from .destinations import Destination, Destinations
-from .errors import ProtocolError
+from .errors import ProtocolError, reasonOf
 from .interfaces import IProtection, IRelayTap, ISOCKSReactor, Question
 from .outgoing import Outgoing
 from .peers import Datagrams, Peer, hostOf
@@ -447,7 +447,8 @@ class Association:
         """
         One of the sockets is gone, though nobody has closed it.
         """
-        self._end(f"datagrams: {reason.getErrorMessage()}")
+        assert reason.value is not None
+        self._end(f"datagrams: {reasonOf(reason.value)}")
 
     def _end(self, reason: str) -> None:
         """

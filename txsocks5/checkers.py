@@ -15,6 +15,7 @@ from twisted.cred.strcred import InvalidAuthType, UnsupportedInterfaces, makeChe
 from twisted.plugins.cred_unix import UNIXChecker
 
 from .auth import withOctets
+from .errors import reasonOf
 
 __all__ = ["describedChecker", "doubtsAbout"]
 
@@ -44,7 +45,7 @@ def describedChecker(description: str) -> ICredentialsChecker:
     except InvalidAuthType:
         raise ValueError(f"there is no {kind!r}; --help-auth lists all that there is") from None
     except Exception as error:
-        reason = str(error) or type(error).__name__
+        reason = reasonOf(error)
         raise ValueError(f"{kind!r} cannot be used: {reason}") from None
     return withOctets(checker)
 

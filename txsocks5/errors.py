@@ -4,20 +4,25 @@ What can go wrong, and what the client is told about it.
 Every exception class carries the reply code (REP) of RFC 1928 section 6 that a
 client gets for it.  L{replyCodeOf} is the one place where any other failure,
 Twisted's or the operating system's, becomes such a code: by its type and its
-C{errno}, never by its text.
+C{errno}, never by its text.  L{reasonOf} is the one where it becomes words for the log.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Sequence
 from enum import IntEnum
 
 from twisted.internet.defer import TimeoutError as DeferTimeoutError
 from twisted.internet.error import (
+    CannotListenError,
     ConnectBindError,
     ConnectError,
+    ConnectionAborted,
+    ConnectionDone,
+    ConnectionLost,
     ConnectionRefusedError,
     DNSLookupError,
     NoRouteError,
@@ -44,6 +49,7 @@ __all__ = [
     "ReplyCode",
     "SOCKSError",
     "TimedOut",
+    "reasonOf",
     "replyCodeOf",
     "replyCodeOfAll",
 ]
@@ -150,7 +156,7 @@ class ConnectFailed(SOCKSError):
         """
         @param errors: what each attempt failed with; at least one.
         """
-        super().__init__("; ".join(str(error) or repr(error) for error in errors))
+        super().__init__("; ".join(dict.fromkeys(map(reasonOf, errors))))
         self.errors = tuple(errors)
         self.replyCode = replyCodeOfAll(errors)
 
@@ -263,3 +269,58 @@ def replyCodeOfAll(errors: Sequence[BaseException]) -> ReplyCode:
         if code in codes:
             return code
     return codes[0] if codes else ReplyCode.GENERAL_FAILURE
+
+
+_IN_WORDS: tuple[tuple[type[BaseException], str], ...] = (
+    (ConnectionDone, "closed"),
+    (ConnectionAborted, "connection aborted"),
+    (ConnectionLost, "connection lost"),
+)
+
+
+def reasonOf(error: BaseException) -> str:
+    """
+    Tell what has gone wrong in plain words, as they stand in the log: no numbers of errors, no
+    brackets, C{connection refused} say.
+
+    @param error: our own error, one of Twisted's, an C{OSError}, or anything else.
+
+    @return: at least one word.
+    """
+    for kind, words in _IN_WORDS:
+        if isinstance(error, kind):
+            return words
+    if isinstance(error, CannotListenError):
+        where = f"{error.interface or 'any'}:{error.port}"
+        return f"cannot listen at {where}: {_ofAnything(error.socketError)}"
+    if isinstance(error, ConnectError):
+        said = error.args and error.args[0]
+        if not said:
+            known = isinstance(error.osError, int)
+            return _plain(os.strerror(error.osError) if known else str(error).removesuffix("."))
+        return ("cannot bind: " if isinstance(error, ConnectBindError) else "") + _ofAnything(said)
+    if isinstance(error, OSError) and error.strerror and isinstance(error.strerror, str):
+        where = "" if error.filename is None else f": {error.filename!r}"
+        return _plain(error.strerror) + where
+    # What pyOpenSSL raises has a list: of each fault the library, the function, the words.
+    faults = error.args[0] if error.args and isinstance(error.args[0], list) else ()
+    return "; ".join(str(each[-1]) for each in faults if isinstance(each, tuple) and each) or (
+        str(error) or repr(error)
+    )
+
+
+def _ofAnything(error: object) -> str:
+    """
+    The words for what an error of Twisted has instead of some.
+    """
+    if isinstance(error, Failure):
+        error = error.value
+    return reasonOf(error) if isinstance(error, BaseException) else _plain(str(error))
+
+
+def _plain(words: str) -> str:
+    """
+    Words as they stand behind a colon.
+    """
+    isSentence = words[:1].isupper() and words[1:2].islower()
+    return words[:1].lower() + words[1:] if isSentence else words

@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from . import events
+from .errors import reasonOf
 from .hashes import verify
 from .interfaces import IBlockingChecker, IRecallingChecker, IUserList
 from .passwordfile import PasswordFile, Unsettled, snapshot
@@ -295,7 +296,7 @@ class HtpasswdChecker:
         self._again = isinstance(error, OSError)
         self._seen = signature
         self._due = self._clock() + _LOOK_EVERY
-        problem = str(error)
+        problem = reasonOf(error)
         if problem != self._problem:
             self._problem = problem
             events.passwordsKept.emit(self._log, path=self._path, reason=problem)

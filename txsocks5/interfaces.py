@@ -466,7 +466,8 @@ class Record:
 
     @ivar reply: the reply code; L{None} if there was no reply.
 
-    @ivar reason: what allowed the request, or why it was refused.
+    @ivar reason: what allowed the request, or why it was refused; of a client that was not served,
+        why not.
 
     @ivar duration: in seconds.
 

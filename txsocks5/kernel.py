@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from .bandwidth import Meter
 from .config import Timeouts
+from .errors import reasonOf
 from .junction import BUFFER, ENDING, READABLE, WRITABLE, Junction
 from .pipes import Pipe, PipePool
 from .retired import BareConnection
@@ -428,7 +429,7 @@ class KernelRelay:
             self._client.watch(junction)
             self._target.watch(junction)
         except OSError as error:
-            self._end(f"cannot be watched: {error.strerror}", reset=True)
+            self._end(f"cannot be watched: {reasonOf(error)}", reset=True)
             raise
         if timeouts.idle:
             self._watchTime()
@@ -499,7 +500,7 @@ class KernelRelay:
         """
         One connection is gone: so that a truncation stays visible, the other is reset.
         """
-        self._end(f"{side.name} lost: {error.strerror}", reset=True)
+        self._end(f"{side.name} lost: {reasonOf(error)}", reset=True)
 
     def abort(self, reason: str) -> None:
         """

@@ -10,6 +10,7 @@ from twisted.python.failure import Failure
 
 from .bandwidth import Meter
 from .config import Timeouts
+from .errors import reasonOf
 from .interfaces import IRelayTap
 from .stream import Fate, Stream, TargetProtocol, endedWell
 from .sweep import Idler, Sweep
@@ -331,7 +332,8 @@ class CopyingRelay:
             self._end(f"{name} closed")
             other.close()
         else:
-            self._end(f"{name} lost: {reason.getErrorMessage()}")
+            assert reason.value is not None
+            self._end(f"{name} lost: {reasonOf(reason.value)}")
             other.abort()
         if not self._open:
             self._sweep.remove(self)

@@ -31,7 +31,7 @@ from .commands import Carrier, Client, Means, Performance
 from .config import Group, Limits, Network, Rule, Timeouts, User
 from .deadlines import Deadlines
 from .dialer import SocketDialer
-from .errors import OverLimit, Overloaded, ProtocolError, ReplyCode, replyCodeOf
+from .errors import OverLimit, Overloaded, ProtocolError, ReplyCode, reasonOf, replyCodeOf
 from .handshake import Handshake
 from .interfaces import (
     Accepted,
@@ -231,7 +231,8 @@ class SOCKS5Protocol(Protocol):
             self._begin()
         if self._carrier is not None:
             self._carrier.clientLost(reason)
-        self._session.lost("closed" if endedWell(reason) else reason.getErrorMessage())
+        assert reason.value is not None
+        self._session.lost("closed" if endedWell(reason) else reasonOf(reason.value))
 
     # What the session decides
 
@@ -267,7 +268,7 @@ class SOCKS5Protocol(Protocol):
         """
         self._emit(events.unauthenticated, reason=self._unacceptable, user="")
         self._say(Selection(NO_ACCEPTABLE_METHOD).octets())
-        self.end("no acceptable method")
+        self.end("no acceptable method", self._unacceptable)
 
     def awaitRequest(self, accepted: Accepted) -> None:
         """
@@ -324,7 +325,7 @@ class SOCKS5Protocol(Protocol):
         """
         code = replyCodeOf(error)
         record = self.record
-        record.reply, record.reason = int(code), str(error) or repr(error)
+        record.reply, record.reason = int(code), reasonOf(error)
         self._emit(
             events.refused,
             command=record.command,
@@ -360,10 +361,11 @@ class SOCKS5Protocol(Protocol):
         assert self._carrier is not None
         self._carrier.clientFinished()
 
-    def end(self, reason: str) -> None:
+    def end(self, reason: str, why: str = "") -> None:
         """
         FIN, and a decent time for the client to close.
         """
+        self.record.reason = self.record.reason or why
         self.flush(reason)
         self._protection = None
         self._linger = Linger(self._stream, self.factory.reactor, self.factory.timeouts.linger)
@@ -406,6 +408,7 @@ class SOCKS5Protocol(Protocol):
         self._leave()
         if not self._turnedAway:
             self.record.duration = self.factory.reactor.seconds() - self.record.opened
+            self.record.reason = self.record.reason or self.record.ended
             self.factory.journal.closed(self.record)
         self.factory.forget(self)
         # These refer back to us: without them the memory of ten thousand sessions that end at

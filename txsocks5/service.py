@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from . import events
 from .auth import byMethod
 from .config import Configuration, differences, timestamp
+from .errors import reasonOf
 from .listening import BACKLOG, Listening
 from .server import SOCKS5Factory
 from .wire import Address, Method
@@ -155,7 +156,8 @@ class SOCKS5Service(Service):
         An endpoint that has taken its time does not listen.
         """
         if reason.check(CancelledError) is None:
-            events.notListening.emit(self._log, reason=reason.getErrorMessage())
+            assert reason.value is not None
+            events.notListening.emit(self._log, reason=reasonOf(reason.value))
 
     def _announce(self) -> None:
         """

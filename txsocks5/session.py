@@ -17,7 +17,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from .errors import ProtocolError
+from .errors import ProtocolError, reasonOf
 from .interfaces import Accepted, IAuthenticator, Refused
 from .wire import Address, Greeting, Request
 
@@ -85,9 +85,11 @@ class Hinge(Protocol):
         Pass on that the client has finished.
         """
 
-    def end(self, reason: str) -> None:
+    def end(self, reason: str, why: str = "") -> None:
         """
         End the connection: FIN, and in the end abort.  Nothing more is sent.
+
+        @param why: more about it, for the log alone.
         """
 
     def flush(self, reason: str) -> None:
@@ -330,7 +332,7 @@ class SessionMachine:
         """
         if self._isDue(_AUTHENTICATING):
             self.state = State.ENDING
-            self._hinge.end("not authenticated")
+            self._hinge.end("not authenticated", refused.reason)
 
     def requested(self, request: Request) -> None:
         """
@@ -410,7 +412,7 @@ class SessionMachine:
             self.work = None
             if relaying:
                 # The reply may have been sent, and nothing may follow it but the target's octets.
-                self._hinge.abort(f"relay failed: {error}")
+                self._hinge.abort(f"relay failed: {reasonOf(error)}")
             else:
                 self._hinge.replyFailed(error)
 

@@ -28,6 +28,7 @@ from .accesslog import AccessLog
 from .channel import CLOSE, DRAIN, READY, RETIRE, Channel, Orders
 from .conduit import Lines
 from .config import Configuration, differences
+from .errors import reasonOf
 from .listening import endpointOf
 from .sharedtally import SharedTally, createTally
 from .sharing import Opener, spelled
@@ -278,7 +279,7 @@ class Supervisor(Service):
         try:
             self._spawn(worker)
         except OSError as error:
-            self._failed(f"worker {worker.number}: {error.strerror}")
+            self._failed(f"worker {worker.number}: {reasonOf(error)}")
             return
         self._workers.append(worker)
         events.workerStarted.emit(self._log, worker=worker.number, pid=worker.pid)

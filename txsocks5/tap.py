@@ -18,11 +18,13 @@ from typing import Any
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from . import events
 from .accesslog import AccessLog, logFile
 from .assembly import Assembly, assemble
 from .config import Configuration, ConfigurationError
+from .errors import reasonOf
 from .journal import Unwritten
 from .options import CannotStart, Options
 from .process import LOOK_UPS, THREADS, collectSeldom
@@ -111,9 +113,14 @@ class _Program(Service):
             return
         for line in self._options.linesOf(assembly.warnings):
             events.dubious.emit(_log, doubt=line)
-        self.served.reload(assembly).addErrback(
-            lambda reason: events.notReloaded.emit(_log, reason=reason.getErrorMessage())
-        )
+        self.served.reload(assembly).addErrback(self._kept)
+
+    def _kept(self, reason: Failure) -> None:
+        """
+        The configuration that was read does not hold.
+        """
+        assert reason.value is not None
+        events.notReloaded.emit(_log, reason=reasonOf(reason.value))
 
     def _hurry(self, number: int, frame: FrameType | None) -> None:
         """
@@ -159,7 +166,7 @@ def _orNotAtAll() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise CannotStart(str(error) or repr(error)) from error
+        raise CannotStart(reasonOf(error)) from error
 
 
 def makeService(options: Options) -> IService:

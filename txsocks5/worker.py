@@ -29,6 +29,7 @@ from .assembly import assemble
 from .channel import CLOSE, DRAIN, READY, REFUSED, RETIRE, Channel, Orders
 from .conduit import Conduit
 from .config import ConfigurationError
+from .errors import reasonOf
 from .journal import Unwritten
 from .process import LOOK_UPS, THREADS, collectSeldom
 from .server import SOCKS5Factory
@@ -224,7 +225,8 @@ class Worker:
         """
         The orders cannot be carried out.
         """
-        lines = [reason.getErrorMessage()]
+        assert reason.value is not None
+        lines = [reasonOf(reason.value)]
         if isinstance(reason.value, ConfigurationError):
             lines = [str(problem) for problem in reason.value.problems]
         for line in lines:
