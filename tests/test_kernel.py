@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import os
 import random
 import socket
 from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
+from weakref import ref
 
 from txsocks5 import kernel
 from txsocks5.bandwidth import Meter
@@ -584,6 +586,7 @@ class EndTests(KernelFixture):
         It can be ended at any time, from within what it calls, too, and only once.
         """
         relay = self.relay()
+        sides = (relay._client, relay._target)
         while self.client.fill():
             self.turns()
         self.inner.hear = lambda: relay.abort("again")
@@ -593,10 +596,34 @@ class EndTests(KernelFixture):
         relay.abort("again")
         relay.clientFinished()
         relay.clientLost(Any)  # type: ignore[arg-type]
-        for side in (relay._client, relay._target):
+        for side in sides:
             side.goOn()
             side.happened(ENDING | READABLE)
         self.assertOver("^enough$", reset=True)
+
+    def test_freed(self) -> None:
+        """
+        However it ends, it lets go of both sides, and they of each other, so that nothing waits
+        for the garbage collector.
+        """
+        gc.disable()
+        self.addCleanup(gc.enable)
+        endings: tuple[Callable[[KernelRelay], object], ...] = (
+            lambda relay: relay.abort("enough"),
+            lambda relay: self.client.abort(),
+            lambda relay: (self.client.finish(), self.target.finish()),
+            lambda relay: (relay.abort("too soon"), relay.begin()),
+        )
+        for end in endings:
+            self.reasons.clear()
+            relay = self.relay()
+            self.client.fill()
+            self.turns()
+            end(relay)
+            self.await_(lambda: self.reasons)
+            sides = [ref(self.inner), ref(self.outer)]
+            del self.inner, self.outer
+            self.assertEqual([side() for side in sides], [None, None])
 
     def test_broke(self) -> None:
         """

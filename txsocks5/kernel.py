@@ -378,6 +378,7 @@ class KernelRelay:
         "_client",
         "_ended",
         "_idler",
+        "_octets",
         "_sweep",
         "_target",
         "_timeouts",
@@ -443,27 +444,28 @@ class KernelRelay:
         """
         Begin, unless it is over.
         """
-        early = self._target.connection.early
-        if early and self.running:
-            self._target.take(early)
+        if self.running and self._target.connection.early:
+            self._target.take(self._target.connection.early)
         # First what the client is owed: sending that tells of a reset which reading would take for
         # a regular end, as the reply has met it already.
-        self._target.move()
-        self._client.move()
+        if self.running:
+            self._target.move()
+        if self.running:
+            self._client.move()
 
     @property
     def fromClient(self) -> int:
         """
         Octets that have come from the client.
         """
-        return self._client.octets
+        return self._client.octets if self.running else self._octets[0]
 
     @property
     def toClient(self) -> int:
         """
         Octets that have come for the client.
         """
-        return self._target.octets
+        return self._target.octets if self.running else self._octets[1]
 
     def clientReceived(self, data: bytes) -> None:
         """
@@ -517,12 +519,15 @@ class KernelRelay:
         self.running = False
         if self._idler is not None:
             self._sweep.remove(self)
-        sides = (self._client, self._target)
-        for side in sides:
-            side.close(reset=reset)
+        client, target = self._client, self._target
+        self._octets = (client.octets, target.octets)
+        client.close(reset=reset)
+        target.close(reset=reset)
         self._ended(reason)
-        for side in sides:
-            side.connection.lost(reset=reset)
+        client.connection.lost(reset=reset)
+        target.connection.lost(reset=reset)
+        # They know each other, and us: now nothing is left to the garbage collector.
+        del self._client, self._target, client.other, target.other
 
     def _watchTime(self) -> None:
         """
