@@ -23,6 +23,7 @@ from txsocks5.config import Configuration, ConfigurationError, Timeouts, readTex
 from txsocks5.interfaces import IAuthenticator, Identity, Question
 from txsocks5.names import NameServer
 from txsocks5.outgoing import SystemResolver
+from txsocks5.resolvers import Resolvers
 from txsocks5.testing import MemoryReactor, ScriptedAuthenticator
 from txsocks5.wire import Address, Command, Method, parseHost
 
@@ -381,13 +382,16 @@ class PartsTests(AssemblyFixture):
 
     def test_resolver(self) -> None:
         """
-        Names are looked up by the system, as many at a time as there may be.
+        Names are looked up by the system, and by what was given to do it for several.
         """
         self.reactor.nameResolver.hosts["host.invalid"] = ["192.0.2.1"]
         found = self.successResultOf(self.assemble().resolver.resolve("host.invalid"))
         self.assertEqual(list(found), [parseHost(b"192.0.2.1")])
-        resolver: Any = assemble(self.reactor, Configuration(), lookUps=7).resolver
-        self.assertEqual(resolver._turnstile._free, 7)
+        resolvers = Resolvers(self.reactor)
+        first, second = (
+            assemble(self.reactor, Configuration(), resolvers=resolvers) for _ in range(2)
+        )
+        self.assertIs(first.resolver, second.resolver)
 
     def test_nameServers(self) -> None:
         """

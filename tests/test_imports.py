@@ -57,7 +57,7 @@ LAYERS = (
     ("acceptor", "checkers", "dialer", "names"),
     ("outgoing",),
     ("joiner",),
-    ("bind", "destinations", "ledger", "sources"),
+    ("bind", "destinations", "ledger", "resolvers", "sources"),
     ("assembly", "associate"),
     ("explanation",),
     # The order of things, and who carries it out.

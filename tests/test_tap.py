@@ -389,6 +389,21 @@ class WorkersTests(TapFixture):
         end()
         self.assertEqual(ended[2:], [1])
 
+    def test_lookUps(self) -> None:
+        """
+        However often it reloads, it is the same that looks up names.
+        """
+        path = Path(self.mktemp())
+        path.write_text("")
+        service: Any = makeService(self.parse("-c", str(path)))
+        before = service.served._factory.means.outgoing._resolver
+        self.assertEqual(before._turnstile._free, 64)
+        path.write_text("network = { prefer = 'ipv4' }")
+        service._readAgain()
+        outgoing = service.served._factory.means.outgoing
+        self.assertEqual(outgoing._network.prefer, "ipv4")
+        self.assertIs(outgoing._resolver, before)
+
     def test_oneToMany(self) -> None:
         """
         A server that began with one process does not reload into several.

@@ -21,7 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txsocks5 import assembly, worker
 from txsocks5.channel import CLOSE, DRAIN, READY, REFUSED, RETIRE, Orders
-from txsocks5.config import Configuration
+from txsocks5.config import Configuration, Network
 from txsocks5.sharedtally import SharedTally, createTally
 from txsocks5.testing import MemoryReactor, RecordedEvents
 from txsocks5.worker import LinesObserver, Post, Worker, main
@@ -250,6 +250,19 @@ class WorkerTests(SynchronousTestCase):
         self.patch(self.worker._service, "stopNow", lambda: hurried.append(None))
         self.worker.channel._lost()
         self.assertEqual((self.reactor.stopped, hurried), (1, [None]))
+
+    def test_lookUps(self) -> None:
+        """
+        By whatever orders it serves, it is the same that looks up names.
+        """
+        self.serve()
+        service: Any = self.worker._service
+        before = service._factory.means.outgoing._resolver
+        self.order(Configuration(listen=(HERE,), network=Network(prefer="ipv4")))
+        self.reactor.advance(0)
+        outgoing = service._factory.means.outgoing
+        self.assertEqual(outgoing._network.prefer, "ipv4")
+        self.assertIs(outgoing._resolver, before)
 
     def test_reloadFails(self) -> None:
         """

@@ -26,18 +26,15 @@ from .checkers import describedChecker, doubtsAbout
 from .config import (
     Configuration,
     ConfigurationError,
-    Network,
     Problem,
     bareOrQuoted,
     contradictions,
-    readNameServer,
 )
 from .doubts import doubts
 from .exposure import isLocal
 from .interfaces import IAuthenticator, IPolicy, IResolver
 from .ledger import Ledger
-from .names import InOrder, NameServer
-from .outgoing import SystemResolver
+from .resolvers import Resolvers
 from .rules import openRule, policyOf
 from .tally import Tally
 from .userlist import userListOf
@@ -112,7 +109,7 @@ def assemble(
     reactor: Any,
     configuration: Configuration,
     *,
-    lookUps: int = 8,
+    resolvers: Resolvers | None = None,
     now: Callable[[], float] = time,
     tally: Tally | None = None,
 ) -> Assembly:
@@ -122,8 +119,8 @@ def assemble(
     @param reactor: provides what L{ISOCKSReactor <txsocks5.interfaces.ISOCKSReactor>} lists.
         Nothing is asked of it yet.
 
-    @param lookUps: how many names the system looks up at a time.  Each holds one of the reactor's
-        threads, of which there are 10 unless the application asks for more.
+    @param resolvers: what names are looked up by.  Whoever makes the parts of one server again and
+        again has one for all of them.
 
     @param now: tells the time of the calendar, in seconds since 1970 in UTC.
 
@@ -132,7 +129,8 @@ def assemble(
     @raise ConfigurationError: nothing should be started with this configuration; the error has all
         reasons.
     """
-    return _Assembler(reactor, configuration).assembly(lookUps, now, tally)
+    resolvers = resolvers or Resolvers(reactor)
+    return _Assembler(reactor, configuration).assembly(resolvers, now, tally)
 
 
 class _Assembler:
@@ -152,7 +150,9 @@ class _Assembler:
         self._auth = configuration.auth
         self._installed = list(installedAuthenticators())
 
-    def assembly(self, lookUps: int, now: Callable[[], float], tally: Tally | None) -> Assembly:
+    def assembly(
+        self, resolvers: Resolvers, now: Callable[[], float], tally: Tally | None
+    ) -> Assembly:
         """
         Make all of them; see L{assemble}.
         """
@@ -174,7 +174,7 @@ class _Assembler:
             local=not exposed,
             authenticators=authenticators,
             policy=policyOf(configuration, local=not exposed, now=now),
-            resolver=_resolver(self._reactor, configuration.network, lookUps),
+            resolver=resolvers.resolverFor(configuration.network),
             ledger=Ledger(
                 self._reactor,
                 configuration.limits,
@@ -344,21 +344,6 @@ class _Assembler:
         Note a warning.
         """
         self.warnings.append(Problem(path, text))
-
-
-def _resolver(reactor: Any, network: Network, lookUps: int) -> IResolver:
-    """
-    Make what is asked for the addresses of names.
-    """
-    families = {"ipv4-only": (4,), "ipv6-only": (6,)}.get(network.prefer, (4, 6))
-    resolvers: list[IResolver] = []
-    for entry in network.resolver:
-        server = readNameServer(entry)
-        if server is None:
-            resolvers.append(SystemResolver(reactor.nameResolver, running=lookUps))
-        else:
-            resolvers.append(NameServer(reactor, server, families=families))
-    return resolvers[0] if len(resolvers) == 1 else InOrder(resolvers)
 
 
 def _mentioned(configuration: Configuration) -> Iterator[tuple[str, str]]:

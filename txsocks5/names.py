@@ -161,6 +161,7 @@ class NameServer:
         families: Iterable[int] = (4, 6),
         running: int = 64,
         waiting: int = 1024,
+        turnstile: Turnstile | None = None,
     ) -> None:
         """
         @param reactor: provides C{IReactorTime}, C{IReactorUDP} and C{IReactorTCP}.
@@ -173,13 +174,15 @@ class NameServer:
             family, with a port of its own that nobody can guess.
 
         @param waiting: how many more may wait for their turn.
+
+        @param turnstile: counts both, for several of these that are to have so many together.
         """
         self._clock: IReactorTime = reactor
         self._server = server
         self._kinds = [{4: dns.A, 6: dns.AAAA}[family] for family in families]
         self._client = Resolver(servers=[(str(server.host), server.port)], reactor=reactor)
         self._client.factory = _Connecting(self._client, reactor)
-        self._turnstile = Turnstile(running, waiting)
+        self._turnstile = turnstile or Turnstile(running, waiting)
         self._lanes = Lanes(max(running // _SHARE, 1), waiting // _SHARE)
         self._shared = Shared()
         self._memory = _Memory(reactor)

@@ -28,6 +28,7 @@ from .errors import reasonOf
 from .journal import Unwritten
 from .options import CannotStart, Options
 from .process import LOOK_UPS, THREADS, collectSeldom
+from .resolvers import Resolvers
 from .server import SOCKS5Factory
 from .service import SOCKS5Service
 from .supervisor import Supervisor
@@ -179,7 +180,7 @@ def makeService(options: Options) -> IService:
 
     threads: Any = reactor
     threads.suggestThreadPoolSize(THREADS)
-    assembled = partial(assemble, reactor, lookUps=LOOK_UPS)
+    assembled = partial(assemble, reactor, resolvers=Resolvers(reactor, lookUps=LOOK_UPS))
     try:
         assembly = assembled(options.configuration)
     except ConfigurationError as error:

@@ -32,6 +32,7 @@ from .config import ConfigurationError
 from .errors import reasonOf
 from .journal import Unwritten
 from .process import LOOK_UPS, THREADS, collectSeldom
+from .resolvers import Resolvers
 from .server import SOCKS5Factory
 from .service import SOCKS5Service
 from .sharedtally import SharedTally
@@ -128,6 +129,7 @@ class Worker:
         self._reactor = reactor
         self._post = post
         self._tally = tally
+        self._resolvers = Resolvers(reactor, lookUps=LOOK_UPS)
         self._accessLog = (
             AccessLog(reactor, lambda: accessLog, worker=post.number) if post.recording else None
         )
@@ -170,7 +172,7 @@ class Worker:
         """
         try:
             assembly = assemble(
-                self._reactor, orders.configuration, lookUps=LOOK_UPS, tally=self._tally
+                self._reactor, orders.configuration, resolvers=self._resolvers, tally=self._tally
             )
             if self._service is not None:
                 served = self._service.reload(assembly)

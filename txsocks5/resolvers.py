@@ -1,0 +1,82 @@
+"""
+What looks up names, kept from one configuration to the next.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakValueDictionary
+
+from .config import Network, readNameServer
+from .interfaces import IResolver
+from .names import InOrder, NameServer
+from .outgoing import SystemResolver
+from .turnstile import Turnstile
+from .wire import Address
+
+__all__ = ["Resolvers"]
+
+_QUESTIONS = 64
+_WAITING = 1024
+"""
+How many names one name server is asked for at a time, and how many more may wait for that.
+"""
+
+_FAMILIES = {"ipv4-only": (4,), "ipv6-only": (6,)}
+
+
+class Resolvers:
+    """
+    Makes resolvers for one server after another, or for one that is told to serve in another way.
+    What has not changed goes on: what it remembers is remembered, and look-ups that are stuck take
+    their places among those that come, so that a bound is one for all.
+    """
+
+    def __init__(self, reactor: Any, *, lookUps: int = 8) -> None:
+        """
+        @param reactor: provides what L{ISOCKSReactor <txsocks5.interfaces.ISOCKSReactor>} lists.
+            Nothing is asked of it yet.
+
+        @param lookUps: how many names the system looks up at a time.  Each holds one of the
+            reactor's threads, of which there are 10 unless the application asks for more.
+        """
+        self._reactor = reactor
+        self._lookUps = lookUps
+        self._system: SystemResolver | None = None
+        # Those that somebody uses, be it for what has not ended.
+        self._servers: WeakValueDictionary[tuple[Address, tuple[int, ...]], NameServer]
+        self._servers = WeakValueDictionary()
+        self._turnstiles: WeakValueDictionary[Address, Turnstile] = WeakValueDictionary()
+
+    def resolverFor(self, network: Network) -> IResolver:
+        """
+        What looks up names as C{network} has it: see L{Network.resolver
+        <txsocks5.config.Network.resolver>} and L{Network.prefer <txsocks5.config.Network.prefer>}.
+        """
+        families = _FAMILIES.get(network.prefer, (4, 6))
+        resolvers: list[IResolver] = []
+        for entry in network.resolver:
+            server = readNameServer(entry)
+            found = self._theSystem() if server is None else self._asking(server, families)
+            resolvers.append(found)
+        return resolvers[0] if len(resolvers) == 1 else InOrder(resolvers)
+
+    def _theSystem(self) -> IResolver:
+        """
+        What asks the system.
+        """
+        if self._system is None:
+            self._system = SystemResolver(self._reactor.nameResolver, running=self._lookUps)
+        return self._system
+
+    def _asking(self, server: Address, families: tuple[int, ...]) -> IResolver:
+        """
+        What asks a name server.
+        """
+        asking = self._servers.get((server, families))
+        if asking is None:
+            turnstile = self._turnstiles.get(server) or Turnstile(_QUESTIONS, _WAITING)
+            self._turnstiles[server] = turnstile
+            asking = NameServer(self._reactor, server, families=families, turnstile=turnstile)
+            self._servers[server, families] = asking
+        return asking
