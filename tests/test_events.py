@@ -160,6 +160,7 @@ class ListTests(SynchronousTestCase):
                 "quotasNotSaved",
                 "pamFailed",
                 "workerLost",
+                "workerHung",
                 "workersFailed",
                 "workerRefused",
                 "broken",

@@ -67,6 +67,7 @@ LAYERS = (
     ("listening",),
     ("options", "service"),
     ("worker",),
+    ("supervised",),
     ("supervisor",),
     # The public names, the fakes for those who use them, and the command line.
     ("__init__",),

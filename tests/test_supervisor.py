@@ -4,119 +4,31 @@ Tests for L{txsocks5.supervisor}.
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import pickle
-import signal
 import socket
-import threading
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.error import CannotListenError, ProcessExitedAlready, ProcessTerminated
-from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
+from twisted.internet.error import CannotListenError, ProcessTerminated
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsocks5 import supervisor as supervisorModule
 from txsocks5.accesslog import AccessLog
-from txsocks5.channel import CLOSE, DRAIN, READY, REFUSED, RETIRE, Channel
+from txsocks5.channel import ANSWER, ASK, CLOSE, DRAIN, READY, RETIRE, Channel
 from txsocks5.config import Configuration
 from txsocks5.sharedtally import SharedTally
 from txsocks5.supervisor import Supervisor
 from txsocks5.testing import RecordedEvents
 from txsocks5.worker import ACCESS_LOG
 
-from .workers import PATIENCE, WorkersServer, address, asked, isAlive, read
+from .processes import Reactor
 
 CONNECT, BIND, ASSOCIATE = 1, 2, 3
 
 
 HERE = "tcp:0:interface=127.0.0.1"
-
-
-class Process:
-    """
-    A process that was started.
-    """
-
-    def __init__(self, pid: int, worker: Any, arguments: list[str]) -> None:
-        self.pid = pid
-        self.worker = worker
-        self.post = json.loads(arguments[-1])
-        self.signals: list[str] = []
-        self.gone = False
-
-    def signalProcess(self, name: str) -> None:
-        """
-        Remember it.
-        """
-        if self.gone:
-            raise ProcessExitedAlready
-        self.signals.append(name)
-
-    def end(self, status: int | None = None, signal: int | None = None) -> None:
-        """
-        End.
-        """
-        self.gone = True
-        reason = Failure(ProcessTerminated(status, signal))
-        self.worker.processExited(reason)
-        for descriptor in (1, 2, ACCESS_LOG):
-            self.worker.childConnectionLost(descriptor)
-        self.worker.processEnded(reason)
-
-
-class Transport(StringTransport):
-    """
-    One that passes file descriptors, too.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.descriptors: list[int] = []
-        self.sendFileDescriptor = self.descriptors.append
-
-
-class Reactor(Clock):
-    """
-    One that starts no processes, but says so.
-    """
-
-    _supportedAddressFamilies = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.processes: list[Process] = []
-        self.channels: list[Transport] = []
-        self.broken: OSError | None = None
-
-    def removeWriter(self, writer: object) -> None:
-        """
-        Nothing is watched.
-        """
-
-    def adoptStreamConnection(self, descriptor: int, family: int, factory: Any) -> None:
-        """
-        Connect the channel.
-        """
-        self.channels.append(Transport())
-        factory.buildProtocol(None).makeConnection(self.channels[-1])
-
-    def spawnProcess(self, worker: Any, program: str, arguments: list[str], **options: Any) -> None:
-        """
-        Start a process, or not.
-        """
-        if self.broken is not None:
-            self.channels.pop()
-            raise self.broken
-        process = Process(1000 + len(self.processes), worker, arguments)
-        self.processes.append(process)
-        worker.makeConnection(process)
 
 
 class Plan:
@@ -184,9 +96,9 @@ class SupervisorTests(SynchronousTestCase):
         reader = Channel(lambda message, ignored: messages.append(message), lambda: None)
         transport = self.reactor.channels[index]
         reader.dataReceived(transport.value())
-        words = (CLOSE, DRAIN, RETIRE)
+        words = (ASK, CLOSE, DRAIN, RETIRE)
         told = [each if each in words else pickle.loads(each) for each in messages]
-        return told, len(transport.descriptors)
+        return [each for each in told if each != ASK], len(transport.descriptors)
 
     def serving(self) -> list[int]:
         """
@@ -249,6 +161,58 @@ class SupervisorTests(SynchronousTestCase):
         self.assertIn("ended with status 1", self.events.one("workersFailed")["reason"])
         self.assertEqual(self.stop(), [None])
 
+    def test_givesUpAtOnce(self) -> None:
+        """
+        When processes cannot be started at all, it gives up once.
+        """
+        self.reactor.broken = OSError(13, "forbidden")
+        self.supervisor.startService()
+        self.reactor.pump([5] * 9)
+        self.assertEqual(len(self.givenUp), 1)
+        reason = self.events.one("workersFailed")["reason"]
+        self.assertEqual(reason, "worker 5 cannot be started: forbidden")
+
+    def test_givesUpOnce(self) -> None:
+        """
+        When the last hope dies others may still be dying.
+        """
+        self.supervisor.startService()
+        while not self.givenUp:
+            for process in self.reactor.processes:
+                if not process.gone:
+                    process.end(1)
+            self.reactor.advance(5)
+        self.assertEqual(len(self.givenUp), 1)
+        self.assertEqual(len(self.reactor.processes), 6)
+
+    def test_hangs(self) -> None:
+        """
+        One that does not answer any more is killed, and replaced like any other that has died.
+        """
+        self.start()
+        first, second = self.reactor.processes
+        for _ in range(4):
+            self.assertEqual(second.signals, [])
+            self.reactor.advance(10)
+            first.worker._heard(ANSWER, ())
+        self.assertEqual((first.signals, second.signals), ([], ["KILL"]))
+        event = self.events.one("workerHung")
+        self.assertEqual((event["worker"], event["pid"], event["seconds"]), (2, second.pid, 30))
+        second.worker.processExited(Failure(ProcessTerminated(None, 9)))
+        self.reactor.advance(10)
+        first.worker._heard(ANSWER, ())
+        self.assertEqual(second.signals, ["KILL"])
+        self.assertEqual(self.reactor.processes[2].post["number"], 3)
+
+    def test_sleeps(self) -> None:
+        """
+        Nobody is killed only because the machine has slept.
+        """
+        self.start()
+        self.reactor.advance(3600)
+        self.reactor.advance(10)
+        self.assertEqual([process.signals for process in self.reactor.processes], [[], []])
+
     def test_cannotBeStarted(self) -> None:
         """
         It tries again when the system has no room for a process.
@@ -257,7 +221,10 @@ class SupervisorTests(SynchronousTestCase):
         self.reactor.broken = OSError(11, "no room")
         self.reactor.processes[0].end(1)
         self.reactor.advance(0.1)
-        self.assertIn("worker 3: no room", self.events.named("workerLost")[1]["reason"])
+        self.assertIn(
+            "worker 3 cannot be started: no room",
+            self.events.named("workerLost")[1]["reason"],
+        )
         self.reactor.broken = None
         self.reactor.advance(0.2)
         self.assertEqual(self.serving(), [2, 4])
@@ -295,7 +262,6 @@ class SupervisorTests(SynchronousTestCase):
         said = [(each["worker"], each["line"]) for each in self.events.named("workerSaid")]
         self.assertEqual(said, [(2, "hello"), (2, "x" * 300), (2, "rest")])
         self.assertEqual(lines, ["{}", "{1}"])
-        worker._heard(REFUSED, ())
 
     def test_cannotListen(self) -> None:
         """
@@ -418,214 +384,3 @@ class SupervisorTests(SynchronousTestCase):
             plan = Plan(listen=(HERE, there), workers=2)
             self.failureResultOf(self.supervisor.reload(plan), CannotListenError)
         self.assertEqual(len(self.orders(0)[0]), 1)
-
-
-class ProcessTests(SynchronousTestCase):
-    """
-    Real processes and real sockets.
-    """
-
-    def setUp(self) -> None:
-        """
-        Have a place to connect to.
-        """
-        listening = socket.create_server(("127.0.0.1", 0))
-        self.addCleanup(listening.close)
-        self.echo = listening.getsockname()
-        thread = threading.Thread(target=self._echo, args=(listening,), daemon=True)
-        thread.start()
-
-    def _echo(self, listening: socket.socket) -> None:
-        """
-        Send everybody what they send.
-        """
-
-        def serve(connection: socket.socket) -> None:
-            with connection:
-                try:
-                    while data := connection.recv(1024):
-                        connection.sendall(data)
-                except OSError:
-                    pass
-
-        while True:
-            try:
-                connection, _ = listening.accept()
-            except OSError:
-                return
-            threading.Thread(target=serve, args=(connection,), daemon=True).start()
-
-    def serve(self, configuration: str) -> WorkersServer:
-        """
-        Start a server.
-        """
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        server = WorkersServer(folder, configuration)
-        self.addCleanup(server.end)
-        return server
-
-    def ask(self, port: int, command: int = CONNECT) -> tuple[socket.socket, bytes]:
-        """
-        Make a request.
-        """
-        connection, reply = asked(
-            port, command, self.echo if command == CONNECT else ("0.0.0.0", 0)
-        )
-        self.addCleanup(connection.close)
-        return connection, reply
-
-    def by(self, server: WorkersServer, number: int) -> None:
-        """
-        Let one worker accept, and no other.
-        """
-        for each, pid in server.workers().items():
-            if isAlive(pid):
-                os.kill(pid, signal.SIGCONT if each == number else signal.SIGSTOP)
-
-    def assertEchoes(self, connection: socket.socket) -> None:
-        """
-        The session relays in both directions.
-        """
-        connection.sendall(b"hello")
-        self.assertEqual(read(connection, 5), b"hello")
-
-    def test_together(self) -> None:
-        """
-        Two workers serve at one port and hold clients to one limit; one that dies is replaced,
-        without harm to the sessions of the other, and what it had counted is given back; in the
-        end nothing is left.
-        """
-        server = self.serve(
-            "listen = ['tcp:0:interface=127.0.0.1']\nworkers = 2\n"
-            "[timeouts]\ndrain = 1\n[limits]\nsessions_per_address = 4\n"
-        )
-        port, *_ = server.serving(2)
-        sessions = {}
-        for number in (1, 2):
-            self.by(server, number)
-            sessions[number] = [self.ask(port) for _ in range(2)]
-            for connection, reply in sessions[number]:
-                self.assertEqual(reply[1], 0)
-                self.assertEchoes(connection)
-        self.assertEqual(self.ask(port)[1][1], 2)
-        victim = server.workers()[1]
-        os.kill(victim, signal.SIGKILL)
-        lost = rf"worker 1 \(process {victim}\) was killed by signal 9; another"
-        self.assertEqual(len(server.waitFor(lost)), 1)
-        server.waitFor("worker 3: SOCKS5 listening")
-        for connection, _ in sessions[1]:
-            self.assertEqual(read(connection, 1), b"")
-        for connection, _ in sessions[2]:
-            self.assertEchoes(connection)
-        self.by(server, 3)
-        self.assertEqual([self.ask(port)[1][1] for _ in range(3)], [0, 0, 2])
-        self.by(server, 2)
-        self.assertEqual(self.ask(port)[1][1], 2)
-        os.kill(server.workers()[3], signal.SIGCONT)
-        server.tell(signal.SIGTERM)
-        server.process.wait(PATIENCE)
-        self.assertEqual([isAlive(pid) for pid in server.workers().values()], [False] * 3)
-
-    def test_handshakes(self) -> None:
-        """
-        Connections that have not made their request are counted together.
-        """
-        server = self.serve(
-            "listen = ['tcp:0:interface=127.0.0.1']\nworkers = 2\n"
-            "[limits]\nhandshakes_per_address = 2\n"
-        )
-        port, *_ = server.serving(2)
-        for number in (1, 2):
-            self.by(server, number)
-            connection = socket.create_connection(("127.0.0.1", port), PATIENCE)
-            self.addCleanup(connection.close)
-            connection.sendall(b"\x05\x01\x00")
-            self.assertEqual(read(connection, 2), b"\x05\x00")
-        # It may be turned away before it has said anything.
-        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
-            self.assertEqual(self.ask(port)[1], b"")
-
-    def test_otherCommands(self) -> None:
-        """
-        UDP ASSOCIATE and BIND work in each of them.
-        """
-        server = self.serve("listen = ['tcp:0:interface=127.0.0.1']\nworkers = 2\n")
-        port, *_ = server.serving(2)
-        echo = socket.socket(type=socket.SOCK_DGRAM)
-        self.addCleanup(echo.close)
-        echo.bind(("127.0.0.1", 0))
-        echo.settimeout(PATIENCE)
-        for number in (1, 2):
-            self.by(server, number)
-            connection, reply = self.ask(port, BIND)
-            self.assertEqual(reply[1], 0)
-            with socket.create_connection(address(reply), PATIENCE) as peer:
-                self.assertEqual(address(read(connection, 10)), peer.getsockname())
-                peer.sendall(b"hello")
-                self.assertEqual(read(connection, 5), b"hello")
-            connection, reply = self.ask(port, ASSOCIATE)
-            with socket.socket(type=socket.SOCK_DGRAM) as client:
-                client.settimeout(PATIENCE)
-                host, at = echo.getsockname()
-                header = b"\x00\x00\x00\x01" + socket.inet_aton(host) + at.to_bytes(2, "big")
-                client.sendto(header + b"ping", address(reply))
-                data, peer_ = echo.recvfrom(100)
-                echo.sendto(data + b"pong", peer_)
-                self.assertEqual(client.recv(100), header + b"pingpong")
-
-    def test_supervisorDies(self) -> None:
-        """
-        Workers do not outlive their supervisor.
-        """
-        server = self.serve("listen = ['tcp:0:interface=127.0.0.1']\nworkers = 2\n")
-        port, *_ = server.serving(2)
-        self.assertEqual(self.ask(port)[1][1], 0)
-        server.process.kill()
-        workers = server.workers().values()
-        server.until(lambda: not any(map(isAlive, workers)), "all dead")
-
-    def test_reload(self) -> None:
-        """
-        All of them reload together: other listeners, more and fewer workers, other limits; and
-        nothing changes if the file cannot be used.
-        """
-        name = "socket"
-        server = self.serve("listen = ['tcp:0:interface=127.0.0.1']\nworkers = 2\n")
-        port, *_ = server.serving(2)
-        before, _ = self.ask(port)
-        folder = server.path.parent
-        server.path.write_text(
-            f"listen = ['unix:{name}']\nworkers = 3\n[limits]\nsessions_per_address = 1\n"
-        )
-        server.tell(signal.SIGHUP)
-        server.waitFor("worker [123]: SOCKS5 listening on unix", 3)
-        server.waitFor("worker [12]: .*reloaded|worker [12]: .*configuration", 2)
-        self.assertEchoes(before)
-        server.until(lambda: self._refuses(port), "the old port is closed")
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(PATIENCE)
-            client.connect(str(folder / name))
-            client.sendall(b"\x05\x01\x00")
-            self.assertEqual(read(client, 2), b"\x05\x00")
-        server.path.write_text("workers = 'many'\n")
-        server.tell(signal.SIGHUP)
-        server.waitFor("workers: found")
-        server.path.write_text(f"listen = ['unix:{name}']\nworkers = 2\n")
-        server.tell(signal.SIGHUP)
-        server.until(
-            lambda: sum(map(isAlive, server.workers().values())) == 2, "two workers are left"
-        )
-        self.assertEchoes(before)
-        server.tell(signal.SIGTERM)
-        server.waitFor(r"\[-\] \(UNIX Port")
-        server.tell(signal.SIGTERM)
-        server.process.wait(PATIENCE)
-        self.assertFalse((folder / name).exists())
-
-    def _refuses(self, port: int) -> bool:
-        """
-        Whether nobody listens.
-        """
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) != 0

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsocks5 import assembly, worker
-from txsocks5.channel import CLOSE, DRAIN, READY, REFUSED, RETIRE, Orders
+from txsocks5.channel import ANSWER, ASK, CLOSE, DRAIN, READY, REFUSED, RETIRE, Orders
 from txsocks5.config import Configuration, Network
 from txsocks5.sharedtally import SharedTally, createTally
 from txsocks5.testing import MemoryReactor, RecordedEvents
@@ -240,6 +240,13 @@ class WorkerTests(SynchronousTestCase):
         self.assertEqual(self.reactor.stopped, 0)
         last.callback(None)
         self.assertEqual(self.reactor.stopped, 1)
+
+    def test_answers(self) -> None:
+        """
+        It says that it is there when it is asked.
+        """
+        self.hear(ASK)
+        self.assertEqual(self.said, [ANSWER])
 
     def test_abandoned(self) -> None:
         """

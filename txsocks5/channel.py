@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from .config import Configuration
 
-__all__ = ["CLOSE", "DRAIN", "READY", "REFUSED", "RETIRE", "Channel", "Orders"]
+__all__ = ["ANSWER", "ASK", "CLOSE", "DRAIN", "READY", "REFUSED", "RETIRE", "Channel", "Orders"]
 
 DRAIN = b"drain"
 """
@@ -32,6 +32,16 @@ To a worker: take no more clients, and end when the last has gone, however long 
 CLOSE = b"close"
 """
 To a worker that stops: wait for nobody.
+"""
+
+ASK = b"ask"
+"""
+To a worker: say whether you are there.
+"""
+
+ANSWER = b"answer"
+"""
+To the supervisor: yes.
 """
 
 READY = b"ready"

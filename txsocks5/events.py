@@ -352,6 +352,13 @@ workerLost = Event(
     },
 )
 
+workerHung = Event(
+    "workerHung",
+    LogLevel.critical,
+    "worker {worker} (process {pid}) has not answered for {seconds} s, and is killed",
+    {"worker": "its number", "pid": "its process", "seconds": "about how long"},
+)
+
 workersFailed = Event(
     "workersFailed",
     LogLevel.critical,
@@ -420,6 +427,7 @@ EVENTS = (
     pamFailed,
     workerStarted,
     workerLost,
+    workerHung,
     workersFailed,
     workerSaid,
     workerRefused,

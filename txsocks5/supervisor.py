@@ -4,39 +4,28 @@ Several processes that serve the same clients, and the one that looks after them
 
 from __future__ import annotations
 
-import json
 import os
-import pickle
-import socket
-import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
-import attrs
 from twisted.application.service import Service
 from twisted.internet import tcp
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
-from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall, IListeningPort
-from twisted.internet.protocol import Factory, ProcessProtocol
+from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from . import events
 from .accesslog import AccessLog
-from .channel import CLOSE, DRAIN, READY, RETIRE, Channel, Orders
-from .conduit import Lines
 from .config import Configuration, differences
 from .errors import reasonOf
 from .listening import endpointOf
 from .sharedtally import SharedTally, createTally
-from .sharing import Opener, spelled
-from .worker import ACCESS_LOG, CONTROL, TALLY, Post
+from .sharing import Opener
+from .supervised import Supervised
 
 __all__ = ["Supervisor"]
-
-_PROGRAM = "from txsocks5.worker import main; main()"
 
 _SHORTEST, _LONGEST = 0.1, 5.0
 """
@@ -60,101 +49,16 @@ Seconds after which a worker is killed that was to have ended.
 
 _LEAST_COLUMNS = 16
 
+_BEAT = 10.0
+"""
+Seconds from one question to the workers to the next, whether they are still there.
+"""
 
-class _Worker(ProcessProtocol):
-    """
-    A worker, as its supervisor sees it.
-
-    @ivar number: no other worker of the supervisor ever has the same.
-
-    @ivar column: that of the tally.
-
-    @ivar since: when it was started.
-
-    @ivar sent: the endpoint strings whose sockets it has been given.
-
-    @ivar ready: whether it has begun to serve.
-
-    @ivar retired: whether it has been told to end.
-    """
-
-    def __init__(self, supervisor: Supervisor, number: int, column: int, since: float) -> None:
-        self._supervisor = supervisor
-        self.number = number
-        self.column = column
-        self.since = since
-        self.sent: set[str] = set()
-        self.ready = False
-        self.retired = False
-        self.running = True
-        self.pid = 0
-        self._process: Any = None
-        self.channel = Channel(self._heard, lambda: None)
-        self._lines = {1: Lines(), 2: Lines(), ACCESS_LOG: Lines()}
-
-    def makeConnection(self, process: Any) -> None:
-        """
-        The process runs.
-        """
-        self.pid = process.pid
-        self._process = process
-
-    def childDataReceived(self, childFD: int, data: bytes) -> None:
-        """
-        It has written something.
-        """
-        self._say(childFD, self._lines[childFD].received(data))
-
-    def childConnectionLost(self, childFD: int) -> None:
-        """
-        It will write no more.
-        """
-        self._say(childFD, self._lines[childFD].ended())
-
-    def _say(self, descriptor: int, lines: Any) -> None:
-        """
-        Pass on what it has written.
-        """
-        for line in lines:
-            if descriptor == ACCESS_LOG:
-                self._supervisor.record(line)
-            else:
-                self._supervisor.said(self, line)
-
-    def _heard(self, message: bytes, descriptors: Sequence[int]) -> None:
-        """
-        It says something about its orders.
-        """
-        self.ready = True
-        if message == READY:
-            self._supervisor.isReady()
-
-    def retire(self) -> None:
-        """
-        Let it end when its sessions have.
-        """
-        self.retired = True
-        self.channel.say(RETIRE)
-
-    def kill(self) -> None:
-        """
-        End it.
-        """
-        with suppress(ProcessExitedAlready):
-            self._process.signalProcess("KILL")
-
-    def processExited(self, reason: Failure) -> None:
-        """
-        It has ended.
-        """
-        self.running = False
-        self._supervisor.exited(self, _saidOf(reason))
-
-    def processEnded(self, reason: Failure) -> None:
-        """
-        It has ended, and all that it has written has come.
-        """
-        self._supervisor.ended(self)
+_UNANSWERED = 3
+"""
+Questions that a worker may leave without an answer.  They are counted, and not the seconds: nobody
+has hung where the whole machine has slept.
+"""
 
 
 class Supervisor(Service):
@@ -191,7 +95,7 @@ class Supervisor(Service):
         self._accessLog = accessLog
         self._giveUp = giveUp
         self._ports: dict[str, Any] = {}
-        self._workers: list[_Worker] = []
+        self._workers: list[Supervised] = []
         self._numbers = 0
         self._columns = max(_LEAST_COLUMNS, 2 * configuration.workers)
         self._descriptor = -1
@@ -199,6 +103,7 @@ class Supervisor(Service):
         self._delay = _SHORTEST
         self._failures: int | None = 0
         self._next: IDelayedCall | None = None
+        self._beating: IDelayedCall | None = None
         self._killing: IDelayedCall | None = None
         self._stopped: Deferred[None] | None = None
 
@@ -223,6 +128,7 @@ class Supervisor(Service):
         self._descriptor = createTally(self._columns)
         self._tally = SharedTally(self._descriptor, 0)
         Service.startService(self)
+        self._beat()
         self._fill()
 
     def _begin(self) -> None:
@@ -257,8 +163,15 @@ class Supervisor(Service):
         Start as many workers as there are too few.
         """
         self._next = None
-        while self.running and self._tooFew() and self._next is None:
+        while self.running and self._tooFew() and self._next is None and not self._isHopeless:
             self._start()
+
+    @property
+    def _isHopeless(self) -> bool:
+        """
+        Whether so many have died, and none has ever been ready, that no other one is started.
+        """
+        return self._failures is not None and self._failures >= _ATTEMPTS
 
     def _tooFew(self) -> bool:
         """
@@ -275,76 +188,36 @@ class Supervisor(Service):
         taken = {worker.column for worker in self._workers if worker.running}
         column = min(set(range(self._columns)) - taken)
         self._numbers += 1
-        worker = _Worker(self, self._numbers, column, self._reactor.seconds())
+        worker = Supervised(self, self._numbers, column, self._reactor.seconds())
         try:
-            self._spawn(worker)
+            worker.start(self._reactor, self._descriptor, recording=self._accessLog is not None)
         except OSError as error:
-            self._failed(f"worker {worker.number}: {reasonOf(error)}")
+            self._failed(f"worker {worker.number} cannot be started: {reasonOf(error)}")
             return
         self._workers.append(worker)
         events.workerStarted.emit(self._log, worker=worker.number, pid=worker.pid)
-        self._order(worker)
+        worker.order(self._configuration, self._ports)
 
-    def _spawn(self, worker: _Worker) -> None:
+    def _beat(self) -> None:
         """
-        Start the process of one.
-
-        @raise OSError: the system cannot.
+        Ask the workers whether they are still there, and end those that do not answer.
         """
-        ours, its = socket.socketpair()
-        with ours, its, open(os.devnull, "rb") as nothing:
-            ours.setblocking(False)
-            factory = Factory.forProtocol(lambda: worker.channel)
-            self._reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, factory)
-            self._reactor.spawnProcess(
-                worker,
-                sys.executable,
-                [sys.executable, "-P", "-c", _PROGRAM, self._postOf(worker)],
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-                path=None,
-                childFDs={
-                    0: nothing.fileno(),
-                    1: "r",
-                    2: "r",
-                    CONTROL: its.fileno(),
-                    TALLY: self._descriptor,
-                    ACCESS_LOG: "r",
-                },
-            )
-
-    def _postOf(self, worker: _Worker) -> str:
-        """
-        What to tell a process when it is started.
-        """
-        return json.dumps(
-            attrs.asdict(
-                Post(
-                    number=worker.number,
-                    column=worker.column,
-                    reactor=type(self._reactor).__module__,
-                    recording=self._accessLog is not None,
+        self._beating = self._reactor.callLater(_BEAT, self._beat)
+        for worker in self._workers:
+            if worker.unanswered < _UNANSWERED:
+                worker.ask()
+            elif worker.running:
+                events.workerHung.emit(
+                    self._log,
+                    worker=worker.number,
+                    pid=worker.pid,
+                    seconds=round(_UNANSWERED * _BEAT),
                 )
-            )
-        )
-
-    def _order(self, worker: _Worker) -> None:
-        """
-        Tell one by what to serve.
-        """
-        names = {
-            description: spelled(description, port) for description, port in self._ports.items()
-        }
-        configuration = attrs.evolve(self._configuration, listen=tuple(names.values()))
-        added = [description for description in self._ports if description not in worker.sent]
-        worker.sent = set(self._ports)
-        orders = Orders(configuration, tuple(names[description] for description in added))
-        worker.channel.say(
-            pickle.dumps(orders), [self._ports[description].fileno() for description in added]
-        )
+                worker.kill()
 
     # What they say
 
-    def said(self, worker: _Worker, line: str) -> None:
+    def said(self, worker: Supervised, line: str) -> None:
         """
         A worker has written a line into its log.
         """
@@ -363,13 +236,13 @@ class Supervisor(Service):
         """
         self._failures = None
 
-    def exited(self, worker: _Worker, reason: str) -> None:
+    def exited(self, worker: Supervised, reason: str) -> None:
         """
         A worker has ended.
         """
         assert self._tally is not None
         self._tally.drop(worker.column)
-        if not self.running:
+        if not self.running or self._isHopeless:
             return
         if worker.retired:
             self._fill()
@@ -384,7 +257,7 @@ class Supervisor(Service):
         """
         if self._failures is not None:
             self._failures += 1
-            if self._failures >= _ATTEMPTS:
+            if self._isHopeless:
                 events.workersFailed.emit(self._log, reason=what)
                 self._giveUp()
                 return
@@ -393,7 +266,7 @@ class Supervisor(Service):
             self._next = self._reactor.callLater(self._delay, self._fill)
             self._delay = min(2 * self._delay, _LONGEST)
 
-    def ended(self, worker: _Worker) -> None:
+    def ended(self, worker: Supervised) -> None:
         """
         Nothing is left of a worker.
         """
@@ -437,7 +310,7 @@ class Supervisor(Service):
         for worker in serving[configuration.workers :]:
             worker.retire()
         for worker in self._workers:
-            self._order(worker)
+            worker.order(configuration, self._ports)
         _close(removed)
         if self._next is None:
             self._fill()
@@ -451,13 +324,14 @@ class Supervisor(Service):
         @return: a Deferred that fires when none of them is left.
         """
         Service.stopService(self)
-        if self._next is not None:
-            self._next.cancel()
-            self._next = None
+        for late in (self._next, self._beating):
+            if late is not None:
+                late.cancel()
+        self._next = self._beating = None
         ports, self._ports = self._ports, {}
         closed = _close(ports.values())
         for worker in self._workers:
-            worker.channel.say(DRAIN)
+            worker.drain()
         ended: Deferred[None] = succeed(None)
         if self._workers:
             ended = self._stopped = Deferred()
@@ -469,7 +343,7 @@ class Supervisor(Service):
         Wait for no session any more.
         """
         for worker in self._workers:
-            worker.channel.say(CLOSE)
+            worker.hurry()
         if self._killing is not None:
             self._killIn(_PATIENCE)
 
@@ -525,13 +399,3 @@ def _close(ports: Any) -> Deferred[Any]:
     Close listeners.
     """
     return DeferredList([maybeDeferred(port.stopListening) for port in ports])
-
-
-def _saidOf(reason: Failure) -> str:
-    """
-    Say how a process has ended.
-    """
-    status: Any = reason.value
-    if status.signal is not None:
-        return f"was killed by signal {status.signal}"
-    return f"ended with status {status.exitCode}"

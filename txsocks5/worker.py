@@ -26,7 +26,7 @@ from zope.interface import implementer
 from . import events
 from .accesslog import AccessLog
 from .assembly import assemble
-from .channel import CLOSE, DRAIN, READY, REFUSED, RETIRE, Channel, Orders
+from .channel import ANSWER, ASK, CLOSE, DRAIN, READY, REFUSED, RETIRE, Channel, Orders
 from .conduit import Conduit
 from .config import ConfigurationError
 from .errors import reasonOf
@@ -161,6 +161,8 @@ class Worker:
             self._retire()
         elif message == CLOSE:
             self._hurry()
+        elif message == ASK:
+            self.channel.say(ANSWER)
         else:
             orders: Orders = pickle.loads(message)
             self._sockets.update(zip(orders.added, descriptors, strict=True))

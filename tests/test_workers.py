@@ -1,0 +1,229 @@
+"""
+Several processes that serve the same clients, as an operator has them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from .workers import PATIENCE, WorkersServer, address, asked, isAlive, read
+
+CONNECT, BIND, ASSOCIATE = 1, 2, 3
+
+
+class WorkersTests(SynchronousTestCase):
+    """
+    Real processes and real sockets.
+    """
+
+    def setUp(self) -> None:
+        """
+        Have a place to connect to.
+        """
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listening.close)
+        self.echo = listening.getsockname()
+        thread = threading.Thread(target=self._echo, args=(listening,), daemon=True)
+        thread.start()
+
+    def _echo(self, listening: socket.socket) -> None:
+        """
+        Send everybody what they send.
+        """
+
+        def serve(connection: socket.socket) -> None:
+            with connection:
+                try:
+                    while data := connection.recv(1024):
+                        connection.sendall(data)
+                except OSError:
+                    pass
+
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+    def serve(self, configuration: str) -> WorkersServer:
+        """
+        Start a server.
+        """
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        server = WorkersServer(folder, configuration)
+        self.addCleanup(server.end)
+        return server
+
+    def ask(self, port: int, command: int = CONNECT) -> tuple[socket.socket, bytes]:
+        """
+        Make a request.
+        """
+        connection, reply = asked(
+            port, command, self.echo if command == CONNECT else ("0.0.0.0", 0)
+        )
+        self.addCleanup(connection.close)
+        return connection, reply
+
+    def by(self, server: WorkersServer, number: int) -> None:
+        """
+        Let one worker accept, and no other.
+        """
+        for each, pid in server.workers().items():
+            if isAlive(pid):
+                os.kill(pid, signal.SIGCONT if each == number else signal.SIGSTOP)
+
+    def assertEchoes(self, connection: socket.socket) -> None:
+        """
+        The session relays in both directions.
+        """
+        connection.sendall(b"hello")
+        self.assertEqual(read(connection, 5), b"hello")
+
+    def test_together(self) -> None:
+        """
+        Two workers serve at one port and hold clients to one limit; one that dies is replaced,
+        without harm to the sessions of the other, and what it had counted is given back; in the
+        end nothing is left.
+        """
+        server = self.serve(
+            "listen = ['tcp:0:interface=127.0.0.1']\nworkers = 2\n"
+            "[timeouts]\ndrain = 1\n[limits]\nsessions_per_address = 4\n"
+        )
+        port, *_ = server.serving(2)
+        sessions = {}
+        for number in (1, 2):
+            self.by(server, number)
+            sessions[number] = [self.ask(port) for _ in range(2)]
+            for connection, reply in sessions[number]:
+                self.assertEqual(reply[1], 0)
+                self.assertEchoes(connection)
+        self.assertEqual(self.ask(port)[1][1], 2)
+        victim = server.workers()[1]
+        os.kill(victim, signal.SIGKILL)
+        lost = rf"worker 1 \(process {victim}\) was killed by signal 9; another"
+        self.assertEqual(len(server.waitFor(lost)), 1)
+        server.waitFor("worker 3: SOCKS5 listening")
+        for connection, _ in sessions[1]:
+            self.assertEqual(read(connection, 1), b"")
+        for connection, _ in sessions[2]:
+            self.assertEchoes(connection)
+        self.by(server, 3)
+        self.assertEqual([self.ask(port)[1][1] for _ in range(3)], [0, 0, 2])
+        self.by(server, 2)
+        self.assertEqual(self.ask(port)[1][1], 2)
+        os.kill(server.workers()[3], signal.SIGCONT)
+        server.tell(signal.SIGTERM)
+        server.process.wait(PATIENCE)
+        self.assertEqual([isAlive(pid) for pid in server.workers().values()], [False] * 3)
+
+    def test_handshakes(self) -> None:
+        """
+        Connections that have not made their request are counted together.
+        """
+        server = self.serve(
+            "listen = ['tcp:0:interface=127.0.0.1']\nworkers = 2\n"
+            "[limits]\nhandshakes_per_address = 2\n"
+        )
+        port, *_ = server.serving(2)
+        for number in (1, 2):
+            self.by(server, number)
+            connection = socket.create_connection(("127.0.0.1", port), PATIENCE)
+            self.addCleanup(connection.close)
+            connection.sendall(b"\x05\x01\x00")
+            self.assertEqual(read(connection, 2), b"\x05\x00")
+        # It may be turned away before it has said anything.
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            self.assertEqual(self.ask(port)[1], b"")
+
+    def test_otherCommands(self) -> None:
+        """
+        UDP ASSOCIATE and BIND work in each of them.
+        """
+        server = self.serve("listen = ['tcp:0:interface=127.0.0.1']\nworkers = 2\n")
+        port, *_ = server.serving(2)
+        echo = socket.socket(type=socket.SOCK_DGRAM)
+        self.addCleanup(echo.close)
+        echo.bind(("127.0.0.1", 0))
+        echo.settimeout(PATIENCE)
+        for number in (1, 2):
+            self.by(server, number)
+            connection, reply = self.ask(port, BIND)
+            self.assertEqual(reply[1], 0)
+            with socket.create_connection(address(reply), PATIENCE) as peer:
+                self.assertEqual(address(read(connection, 10)), peer.getsockname())
+                peer.sendall(b"hello")
+                self.assertEqual(read(connection, 5), b"hello")
+            connection, reply = self.ask(port, ASSOCIATE)
+            with socket.socket(type=socket.SOCK_DGRAM) as client:
+                client.settimeout(PATIENCE)
+                host, at = echo.getsockname()
+                header = b"\x00\x00\x00\x01" + socket.inet_aton(host) + at.to_bytes(2, "big")
+                client.sendto(header + b"ping", address(reply))
+                data, peer_ = echo.recvfrom(100)
+                echo.sendto(data + b"pong", peer_)
+                self.assertEqual(client.recv(100), header + b"pingpong")
+
+    def test_supervisorDies(self) -> None:
+        """
+        Workers do not outlive their supervisor.
+        """
+        server = self.serve("listen = ['tcp:0:interface=127.0.0.1']\nworkers = 2\n")
+        port, *_ = server.serving(2)
+        self.assertEqual(self.ask(port)[1][1], 0)
+        server.process.kill()
+        workers = server.workers().values()
+        server.until(lambda: not any(map(isAlive, workers)), "all dead")
+
+    def test_reload(self) -> None:
+        """
+        All of them reload together: other listeners, more and fewer workers, other limits; and
+        nothing changes if the file cannot be used.
+        """
+        name = "socket"
+        server = self.serve("listen = ['tcp:0:interface=127.0.0.1']\nworkers = 2\n")
+        port, *_ = server.serving(2)
+        before, _ = self.ask(port)
+        folder = server.path.parent
+        server.path.write_text(
+            f"listen = ['unix:{name}']\nworkers = 3\n[limits]\nsessions_per_address = 1\n"
+        )
+        server.tell(signal.SIGHUP)
+        server.waitFor("worker [123]: SOCKS5 listening on unix", 3)
+        server.waitFor("worker [12]: .*reloaded|worker [12]: .*configuration", 2)
+        self.assertEchoes(before)
+        server.until(lambda: self._refuses(port), "the old port is closed")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(PATIENCE)
+            client.connect(str(folder / name))
+            client.sendall(b"\x05\x01\x00")
+            self.assertEqual(read(client, 2), b"\x05\x00")
+        server.path.write_text("workers = 'many'\n")
+        server.tell(signal.SIGHUP)
+        server.waitFor("workers: found")
+        server.path.write_text(f"listen = ['unix:{name}']\nworkers = 2\n")
+        server.tell(signal.SIGHUP)
+        server.until(
+            lambda: sum(map(isAlive, server.workers().values())) == 2, "two workers are left"
+        )
+        self.assertEchoes(before)
+        server.tell(signal.SIGTERM)
+        server.waitFor(r"\[-\] \(UNIX Port")
+        server.tell(signal.SIGTERM)
+        server.process.wait(PATIENCE)
+        self.assertFalse((folder / name).exists())
+
+    def _refuses(self, port: int) -> bool:
+        """
+        Whether nobody listens.
+        """
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) != 0
