@@ -4,15 +4,24 @@ Tests for L{txsocks5.listening}.
 
 from __future__ import annotations
 
+import os
+import socket
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import CancelledError
-from twisted.internet.error import CannotListenError
+from twisted.internet import reactor as installed
+from twisted.internet.defer import CancelledError, maybeDeferred
+from twisted.internet.endpoints import _SystemdParser
+from twisted.internet.error import CannotListenError, ConnectionDone
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+from twisted.python.systemd import ListenFDs
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsocks5 import listening
-from txsocks5.listening import BACKLOG, Listening
+from txsocks5.exposure import isLocal
+from txsocks5.listening import BACKLOG, Listening, endpointOf
 from txsocks5.server import SOCKS5Factory
 from txsocks5.testing import MemoryReactor
 from txsocks5.wire import Address
@@ -203,3 +212,57 @@ class ListeningTests(SynchronousTestCase):
             self.successResultOf(Listening(self.factory, description).begin())
         self.assertEqual([each[0] for each in asked], [BACKLOG, 7, 8])
         self.failureResultOf(Listening(self.factory, "nonsense:1").begin(), ValueError)
+
+
+class InheritedTests(SynchronousTestCase):
+    """
+    Sockets that systemd passes on.
+    """
+
+    def inherit(self, *sockets: socket.socket) -> None:
+        """
+        Let the process have been started with some sockets.
+        """
+        for passed in sockets:
+            passed.listen()
+            self.addCleanup(passed.close)
+        descriptors = [passed.fileno() for passed in sockets]
+        names = [str(number) for number, _ in enumerate(sockets)]
+        self.patch(_SystemdParser, "_sddaemon", ListenFDs(descriptors, names))
+
+    def listen(self, description: str) -> Any:
+        """
+        Listen.
+        """
+        return self.successResultOf(endpointOf(installed, description).listen(Factory()))
+
+    def test_again(self) -> None:
+        """
+        One that has been listened at can be found again: looked at, and listened at once more.
+        """
+        passed = socket.socket()
+        passed.bind(("127.0.0.1", 0))
+        self.inherit(passed)
+        for description in ("systemd:domain=INET:index=0", "haproxy:systemd:domain=INET:index=0"):
+            for _ in range(2):
+                port = self.listen(description)
+                self.assertEqual(port.getHost().port, passed.getsockname()[1])
+                self.assertTrue(isLocal(description))
+                self.successResultOf(maybeDeferred(port.connectionLost, Failure(ConnectionDone())))
+
+    def test_name(self) -> None:
+        """
+        The name of a UNIX socket is systemd's: it says who may connect, and it stays, for whoever
+        is started next.
+        """
+        path = Path(os.path.relpath(self.mktemp()))
+        passed = socket.socket(socket.AF_UNIX)
+        passed.bind(str(path))
+        path.chmod(0o600)
+        self.inherit(passed)
+        port = self.listen("systemd:domain=UNIX:index=0")
+        self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+        port.connectionLost(Failure(ConnectionDone()))
+        self.assertTrue(path.exists())

@@ -1370,8 +1370,8 @@ class RealTests(TestCase):
         passed.bind(("127.0.0.1", 0))
         passed.listen()
         port: int = passed.getsockname()[1]
-        # The endpoint closes the descriptor that it was given.
-        self.patch(_SystemdParser, "_sddaemon", ListenFDs([passed.detach()], ["socks"]))
+        self.addCleanup(passed.close)
+        self.patch(_SystemdParser, "_sddaemon", ListenFDs([passed.fileno()], ["socks"]))
         self.start("systemd:domain=INET:name=socks")
         self.assertEqual(self.ports(), [port])
         await self.assertServed(await self.connectTCP(port))

@@ -24,7 +24,7 @@ from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFrom
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from txsocks5.sharing import Adopter, Opener, spelled
+from txsocks5.sharing import Adopter, Inheritor, Opener, spelled
 
 from .certificates import writeCertificate
 
@@ -111,13 +111,18 @@ class SharingTests(TestCase):
 
     async def test_unix(self) -> None:
         """
-        The name of a UNIX socket is made and removed by the one that has opened it.
+        The name of a UNIX socket is made and removed by the one that has opened it; it listens for
+        others when one does not any more.
         """
         name = os.path.relpath(self.mktemp())
         opened, adopted = await self.shared(f"unix:{name}:mode=600")
         self.assertEqual(await self.greeting(f"unix:{name}"), b"hello")
         await adopted.stopListening()
         self.assertEqual(os.stat(name).st_mode & 0o777, 0o600)
+        again = Adopter(reactor, [opened.fileno()])
+        port = await serverFromString(again, "unix:x").listen(Factory.forProtocol(Greeter))
+        self.assertEqual(await self.greeting(f"unix:{name}"), b"hello")
+        await port.stopListening()
         await opened.stopListening()
         self.assertFalse(os.path.exists(name))
 
@@ -150,6 +155,26 @@ class SharingTests(TestCase):
         port: Any = adopter.listenTCP(0, Factory.forProtocol(Greeter))
         self.addCleanup(port.stopListening)
         self.assertEqual(await self.greeting(f"tcp:127.0.0.1:{opened.getHost().port}"), b"hello")
+
+    async def test_inherited(self) -> None:
+        """
+        A socket of systemd's serves those who come, and stays systemd's: its name, who may use it,
+        and that it listens.
+        """
+        name = os.path.relpath(self.mktemp())
+        inherited = socket.socket(socket.AF_UNIX)
+        self.addCleanup(inherited.close)
+        inherited.bind(name)
+        inherited.listen()
+        inherited.setblocking(False)
+        os.chmod(name, 0o600)
+        for _ in range(2):
+            port = Inheritor(reactor).adoptStreamPort(
+                inherited.fileno(), socket.AF_UNIX, Factory.forProtocol(Greeter)
+            )
+            self.assertEqual(await self.greeting(f"unix:{name}"), b"hello")
+            await port.stopListening()
+            self.assertEqual(os.stat(name).st_mode & 0o777, 0o600)
 
     def test_nothingLeft(self) -> None:
         """

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from .workers import PATIENCE, WorkersServer, address, asked, isAlive, read
+from .workers import GREETING, PATIENCE, WorkersServer, address, asked, isAlive, read
 
 CONNECT, BIND, ASSOCIATE = 1, 2, 3
 
@@ -201,11 +201,7 @@ class WorkersTests(SynchronousTestCase):
         server.waitFor("worker [12]: .*reloaded|worker [12]: .*configuration", 2)
         self.assertEchoes(before)
         server.until(lambda: self._refuses(port), "the old port is closed")
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(PATIENCE)
-            client.connect(str(folder / name))
-            client.sendall(b"\x05\x01\x00")
-            self.assertEqual(read(client, 2), b"\x05\x00")
+        self.assertServed(folder / name)
         server.path.write_text("workers = 'many'\n")
         server.tell(signal.SIGHUP)
         server.waitFor("workers: found")
@@ -215,11 +211,22 @@ class WorkersTests(SynchronousTestCase):
             lambda: sum(map(isAlive, server.workers().values())) == 2, "two workers are left"
         )
         self.assertEchoes(before)
+        self.assertServed(folder / name)
         server.tell(signal.SIGTERM)
         server.waitFor(r"\[-\] \(UNIX Port")
         server.tell(signal.SIGTERM)
         server.process.wait(PATIENCE)
         self.assertFalse((folder / name).exists())
+
+    def assertServed(self, name: Path) -> None:
+        """
+        Somebody is served by a UNIX socket.
+        """
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(PATIENCE)
+            client.connect(str(name))
+            client.sendall(GREETING)
+            self.assertEqual(read(client, 2), b"\x05\x00")
 
     def _refuses(self, port: int) -> bool:
         """

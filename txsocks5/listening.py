@@ -7,13 +7,14 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
-from twisted.internet.endpoints import serverFromString
+from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.python.failure import Failure
 
 from . import local
 from .acceptor import Acceptor
 from .server import SOCKS5Factory
+from .sharing import Inheritor
 from .wire import Address
 
 __all__ = ["BACKLOG", "Listening", "endpointOf"]
@@ -141,7 +142,8 @@ class Listening:
 
 def endpointOf(reactor: Any, description: str) -> IStreamServerEndpoint:
     """
-    Make an endpoint, with our backlog if it is of a kind that has one and does not set it.
+    Make an endpoint, with our backlog if it is of a kind that has one and does not set it.  A
+    socket of systemd's stays open when the endpoint has been listened at.
     """
     kind = description.removeprefix("haproxy:").partition(":")[0]
     endpoint: IStreamServerEndpoint
@@ -153,5 +155,18 @@ def endpointOf(reactor: Any, description: str) -> IStreamServerEndpoint:
             # It is set without its name being said; or something is wrong, which the next line
             # finds out.
             pass
+    if kind == "systemd":
+        reactor = Inheritor(reactor)
     endpoint = serverFromString(reactor, description)
+    adopting: Any = getattr(endpoint, "_wrappedEndpoint", endpoint)
+    if type(adopting) is AdoptedStreamServerEndpoint:
+        _keepOpen(adopting)
     return endpoint
+
+
+def _keepOpen(endpoint: Any) -> None:
+    """
+    Let an endpoint not close the socket that it was given once it has a copy: a reload looks at it
+    again, and would find something else by its number.
+    """
+    endpoint._close = lambda descriptor: None

@@ -1,5 +1,5 @@
 """
-Listening sockets that several processes have in common: one opens them, the others accept.
+Listening sockets that somebody else has opened: another process that shares them, or systemd.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from twisted.internet.protocol import Factory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
-__all__ = ["Adopter", "Opener", "spelled"]
+__all__ = ["Adopter", "Inheritor", "Opener", "spelled"]
 
 # They are only asked for methods here, which get an object of these classes for their reactor.
 _REACTOR: Any = PosixReactorBase
@@ -83,8 +83,11 @@ class Opener(_Substitute):
 
 class _AdoptedUNIXPort(unix.Port):
     """
-    A UNIX socket with a name that belongs to another process.
+    A UNIX socket with a name that belongs to somebody else, and so does who may use it.
     """
+
+    # It listens for others, too.
+    _shouldShutdown = False
 
     def startListening(self) -> None:
         """
@@ -104,6 +107,34 @@ class _AdoptedUNIXPort(unix.Port):
         Leave the name as it is.
         """
         tcp.Port.connectionLost(self, reason)
+
+
+def _adopted(reactor: Any, descriptor: int, family: int, factory: object) -> IListeningPort:
+    """
+    Make a port of a socket that listens.
+
+    @param descriptor: belongs to the caller.
+    """
+    port: Any = _AdoptedUNIXPort
+    if family == socket.AF_UNIX:
+        port = port._fromListeningDescriptor(reactor, descriptor, factory)
+        port.startListening()
+    else:
+        port = reactor.adoptStreamPort(descriptor, family, factory)
+    return cast(IListeningPort, port)
+
+
+class Inheritor(_Substitute):
+    """
+    What endpoints take for a reactor whose sockets systemd has opened.
+    """
+
+    def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: object) -> Any:
+        """
+        See L{IReactorSocket.adoptStreamPort
+        <twisted.internet.interfaces.IReactorSocket.adoptStreamPort>}.
+        """
+        return _adopted(self._reactor, fileDescriptor, addressFamily, factory)
 
 
 class Adopter(_Substitute):
@@ -163,14 +194,7 @@ class Adopter(_Substitute):
             raise LookupError("its sockets have not been handed over")
         with socket.socket(fileno=os.dup(descriptor)) as given:
             family = given.family
-        port: Any = _AdoptedUNIXPort
-        if family == socket.AF_UNIX:
-            port = port._fromListeningDescriptor(self._reactor, descriptor, factory)
-            port.startListening()
-        else:
-            reactor: Any = self._reactor
-            port = reactor.adoptStreamPort(descriptor, family, factory)
-        return cast(IListeningPort, port)
+        return _adopted(self._reactor, descriptor, family, factory)
 
 
 def spelled(description: str, port: IListeningPort) -> str:
