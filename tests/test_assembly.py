@@ -22,8 +22,8 @@ from txsocks5.auth import Anonymous, PasswordAuthenticator
 from txsocks5.config import Configuration, ConfigurationError, Timeouts, readText
 from txsocks5.interfaces import IAuthenticator, Identity, Question
 from txsocks5.names import NameServer
-from txsocks5.outgoing import SystemResolver
 from txsocks5.resolvers import Resolvers
+from txsocks5.systemresolver import SystemResolver
 from txsocks5.testing import MemoryReactor, ScriptedAuthenticator
 from txsocks5.wire import Address, Command, Method, parseHost
 

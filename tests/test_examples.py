@@ -40,7 +40,7 @@ from txsocks5 import (
 from txsocks5.assembly import assemble
 from txsocks5.auth import UsernamePassword
 from txsocks5.config import ConfigurationError, readText
-from txsocks5.outgoing import SystemResolver
+from txsocks5.systemresolver import SystemResolver
 from txsocks5.testing import MemoryReactor, ScriptedAuthenticator, ScriptedResolver
 from txsocks5.wire import Address, Command, Method, ProtectionLevel, parseHost
 

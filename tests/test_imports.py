@@ -35,7 +35,7 @@ LAYERS = (
     ("wire._datagram", "wire._gssapi", "wire._password", "wire._socks"),
     ("wire", "conduit", "passwordfile", "turnstile"),
     ("exposure", "index", "junction", "levels", "periods", "tally", "usage"),
-    ("bandwidth", "networks", "peers"),
+    ("answers", "bandwidth", "networks", "peers"),
     # The settings, and how they stand in a file.
     ("config._problems",),
     ("config._forms",),
@@ -54,7 +54,7 @@ LAYERS = (
     ("accesslog", "datagrams", "doubts", "kernel", "rules", "throttle", "wrapped"),
     ("stream", "tickets", "userlist"),
     ("auth", "htpasswd", "initiator", "linger", "pam", "relay", "socketstream"),
-    ("acceptor", "checkers", "dialer", "names"),
+    ("acceptor", "checkers", "dialer", "names", "systemresolver"),
     ("outgoing",),
     ("joiner",),
     ("bind", "destinations", "ledger", "resolvers", "sources"),

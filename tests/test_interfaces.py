@@ -33,8 +33,9 @@ from txsocks5.interfaces import (
     Step,
     Verdict,
 )
-from txsocks5.outgoing import SystemResolver, TCPDialer
+from txsocks5.outgoing import TCPDialer
 from txsocks5.policy import DefaultPolicy, SelfProtectingPolicy
+from txsocks5.systemresolver import SystemResolver
 from txsocks5.wire import Address, Command
 
 VALUES: tuple[Any, ...] = (

@@ -17,7 +17,7 @@ from twisted.internet.error import CannotListenError, ConnectionRefusedError
 from twisted.names import authority, dns, server
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from txsocks5 import names
+from txsocks5 import answers
 from txsocks5.errors import NameNotResolved, Overloaded
 from txsocks5.interfaces import IFairResolver, IResolver
 from txsocks5.names import InOrder, NameServer, NoSuchName, followed
@@ -589,7 +589,7 @@ class MemoryTests(NamesFixture):
         """
         The memory has an end: what was learned longest ago goes first.
         """
-        self.patch(names, "_MAX_REMEMBERED", 2)
+        self.patch(answers, "_MOST", 2)
         for name in ("a.invalid", "b.invalid", "c.invalid"):
             self.resolve(name)
             self.answer(a(FOUR, name), aaaa(SIX, name))

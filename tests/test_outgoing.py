@@ -6,15 +6,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import socket
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
-from unittest.mock import patch
 
 import attrs
-from twisted.internet import address as twistedAddress
-from twisted.internet._resolver import GAIResolver
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.error import (
     ConnectError,
@@ -38,17 +34,17 @@ from txsocks5.errors import (
     reasonOf,
     replyCodeOf,
 )
-from txsocks5.interfaces import Identity, IDialer, IFairResolver, Question, Verdict
+from txsocks5.interfaces import Identity, IDialer, Question, Verdict
 from txsocks5.outgoing import (
     MAX_ADDRESSES,
     Admitted,
     Outgoing,
-    SystemResolver,
     TCPDialer,
     ordered,
     race,
 )
 from txsocks5.stream import TargetProtocol
+from txsocks5.systemresolver import SystemResolver
 from txsocks5.testing import (
     MemoryReactor,
     RecordingPeer,
@@ -80,183 +76,6 @@ def texts(addresses: Sequence[IPAddress]) -> list[str]:
     Addresses as text.
     """
     return [str(address) for address in addresses]
-
-
-class SystemResolverTests(SynchronousTestCase):
-    """
-    Tests for L{SystemResolver}.
-    """
-
-    def setUp(self) -> None:
-        """
-        Let three names exist.
-        """
-        self.reactor = MemoryReactor()
-        self.names = self.reactor.nameResolver
-        self.names.hosts = {
-            "one.example": [FOUR],
-            "both.example": [SIX, FOUR, SIX],
-            "odd.example": ["fe80::1%eth0", "::ffff:192.0.2.1", FOUR],
-            "scoped.example": ["fe80::1%eth0"],
-        }
-        self.resolver = SystemResolver(self.names, running=2, waiting=1)
-
-    def test_interface(self) -> None:
-        """
-        It is what it says.
-        """
-        self.assertTrue(verifyObject(IFairResolver, self.resolver))
-
-    def test_found(self) -> None:
-        """
-        All addresses of both families are found, in the order of the system, each once.
-        """
-        found = self.successResultOf(self.resolver.resolve("both.example"))
-        self.assertEqual(texts(found), [SIX, FOUR])
-
-    def test_fair(self) -> None:
-        """
-        One client has a quarter of the look-ups, those that wait included, and the others find
-        the rest free; a client that has gone does not make room for more.
-        """
-        resolver = SystemResolver(self.names, running=32, waiting=8)
-        one, same, other = map(ip_address, ("2001:db8::1", "2001:db8::2", "192.0.2.9"))
-        self.names.hold = True
-        looking = [resolver.resolveFor(one, "one.example") for _ in range(10)]
-        self.assertEqual(len(self.names.held), 8)
-        self.assertRaises(Overloaded, resolver.resolveFor, same, "one.example")
-        resolver.resolveFor(other, "one.example")
-        self.assertEqual(len(self.names.held), 9)
-        looking[0].cancel()
-        self.failureResultOf(looking[0], CancelledError)
-        self.assertRaises(Overloaded, resolver.resolveFor, one, "one.example")
-        self.names.hold = False
-        self.names.release()
-        self.assertEqual(texts(self.successResultOf(looking[-1])), [FOUR])
-
-    def test_fairToFew(self) -> None:
-        """
-        Where few can run, one client can have four, if there are as many.
-        """
-        self.names.hold = True
-        for running, allowed in ((8, 4), (4, 4), (2, 2)):
-            self.names.held.clear()
-            resolver = SystemResolver(self.names, running=running)
-            for _ in range(9):
-                resolver.resolveFor(ip_address(FOUR), "one.example")
-            self.assertEqual(len(self.names.held), allowed)
-
-    def test_notFound(self) -> None:
-        """
-        A name without an address is an error that names it.
-        """
-        reason = self.failureResultOf(self.resolver.resolve("no.example"), NameNotResolved)
-        self.assertIn("no.example", str(reason.value))
-
-    def test_odd(self) -> None:
-        """
-        R-1928-34: a mapped address is the IPv4 one.  One that only means something together with
-        an interface is left out (S-08).
-        """
-        found = self.successResultOf(self.resolver.resolve("odd.example"))
-        self.assertEqual(texts(found), [FOUR])
-        self.failureResultOf(self.resolver.resolve("scoped.example"), NameNotResolved)
-
-    def test_notOfTheInternet(self) -> None:
-        """
-        What a resolver of somebody's finds beside addresses of the internet is left out.
-        """
-
-        class Odd:
-            def resolveHostName(self, receiver: Any, *rest: Any) -> None:
-                receiver.addressResolved(twistedAddress.UNIXAddress(b"/run/socks.sock"))
-                receiver.addressResolved(twistedAddress.UNIXAddress(None))
-                receiver.addressResolved(twistedAddress.IPv4Address("TCP", FOUR, 0))
-                receiver.resolutionComplete()
-
-        odd: Any = Odd()
-        found = self.successResultOf(SystemResolver(odd).resolve("one.example"))
-        self.assertEqual(texts(found), [FOUR])
-
-    def test_bounded(self) -> None:
-        """
-        Only so many look-ups run, and only so many wait, since each of them needs a thread.
-        """
-        self.names.hold = True
-        found = [self.resolver.resolve("one.example") for _ in range(3)]
-        self.assertEqual(len(self.names.held), 2)
-        self.assertRaises(Overloaded, self.resolver.resolve, "one.example")
-        self.names.release()
-        self.names.release()
-        for each in found:
-            self.assertEqual(texts(self.successResultOf(each)), [FOUR])
-
-    def test_cancel(self) -> None:
-        """
-        Who gives up while waiting is not looked up at all; a look-up that runs keeps its place,
-        and what it finds is dropped.
-        """
-        self.names.hold = True
-        found = [self.resolver.resolve("one.example") for _ in range(3)]
-        for each in (found[2], found[0]):
-            each.cancel()
-            self.failureResultOf(each, CancelledError)
-        found.append(self.resolver.resolve("both.example"))
-        self.assertEqual(len(self.names.held), 2)
-        self.names.release()
-        self.names.release()
-        self.assertEqual(texts(self.successResultOf(found[1])), [FOUR])
-        self.assertEqual(texts(self.successResultOf(found[3])), [SIX, FOUR])
-        self.assertEqual(self.names.asked, ["one.example", "one.example", "both.example"])
-
-
-class GetAddrInfoTests(SynchronousTestCase):
-    """
-    Tests for L{SystemResolver} with the resolver that Twisted's reactors have.
-    """
-
-    def setUp(self) -> None:
-        """
-        Make a resolver that looks up one name at a time.
-        """
-        self.reactor = MemoryReactor()
-        names = GAIResolver(self.reactor, self.reactor.getThreadPool)
-        self.resolver = SystemResolver(names, running=1, waiting=1)
-
-    def lookUp(self, outcome: Any) -> Deferred[Sequence[IPAddress]]:
-        """
-        Look up a name when the system answers this, or raises it.
-        """
-        with patch("txsocks5.outgoing.socket.getaddrinfo", side_effect=[outcome]) as getaddrinfo:
-            found = self.resolver.resolve("example.com")
-        getaddrinfo.assert_called_once_with("example.com", 0, socket.AF_UNSPEC, socket.SOCK_STREAM)
-        return found
-
-    def test_found(self) -> None:
-        """
-        What C{getaddrinfo} finds is found.
-        """
-        answer = [
-            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", (SIX, 0, 0, 0)),
-            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (FOUR, 0)),
-        ]
-        self.assertEqual(texts(self.successResultOf(self.lookUp(answer))), [SIX, FOUR])
-
-    def test_failures(self) -> None:
-        """
-        Whatever it fails with, the look-up ends, and its place is free for the next: the system
-        may be short of files or memory for a while.
-        """
-        for error in (
-            socket.gaierror(socket.EAI_NONAME, "not known"),
-            OSError(errno.EMFILE, "too many open files"),
-            UnicodeError("label too long"),
-            MemoryError(),
-        ):
-            self.failureResultOf(self.lookUp(error), NameNotResolved)
-        answer = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (FOUR, 0))]
-        self.assertEqual(texts(self.successResultOf(self.lookUp(answer))), [FOUR])
-        self.assertEqual(self.flushLoggedErrors(), [])
 
 
 class TCPDialerTests(SynchronousTestCase):
@@ -643,16 +462,17 @@ class FindTests(OutgoingTestCase):
         A resolver that wants to be fair is told for which client it looks up a name.
         """
         reactor = MemoryReactor()
-        reactor.nameResolver.hosts = {"four.example": [FOUR]}
         reactor.nameResolver.hold = True
         resolver = SystemResolver(reactor.nameResolver, running=16)
         outgoing = Outgoing(
             self.clock, self.policy, resolver, self.dialer, Network(), Timeouts(connect=0)
         )
-        asked = asking("four.example")
-        for question in (attrs.evolve(asked, client=None), asked):
-            for _ in range(6):
-                Deferred.fromCoroutine(outgoing.find(question))
+        for number in range(12):
+            question = asking(f"{number}.example")
+            if number < 6:
+                question = attrs.evolve(question, client=None)
+            found = Deferred.fromCoroutine(outgoing.find(question))
+            self.addCleanup(self.failureResultOf, found, NameNotResolved)
         self.assertEqual(len(reactor.nameResolver.held), 6 + 4)
         reactor.nameResolver.release()
         reactor.nameResolver.release()

@@ -13,8 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txsocks5.config import Network
 from txsocks5.names import InOrder, NameServer
-from txsocks5.outgoing import SystemResolver
 from txsocks5.resolvers import Resolvers
+from txsocks5.systemresolver import SystemResolver
 from txsocks5.testing import MemoryReactor
 
 FOUR, SIX = "192.0.2.80", "2001:db8::80"

@@ -6,14 +6,13 @@ no threads.
 from __future__ import annotations
 
 import errno
-from collections import OrderedDict
 from collections.abc import Coroutine, Iterable, Sequence
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.names import dns
@@ -22,6 +21,7 @@ from twisted.names.error import DNSNameError
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from .answers import Answers
 from .errors import BadName, NameNotResolved, Overloaded
 from .interfaces import IFairResolver, IResolver
 from .shared import Shared
@@ -61,7 +61,6 @@ _SHARE = 4
 Which part of the questions one client may have.
 """
 
-_MAX_REMEMBERED = 10_000
 _MAX_ALIASES = 8
 _MAX_ADDRESSES = 64
 
@@ -84,44 +83,6 @@ class _Found:
 
     addresses: tuple[IPAddress, ...]
     seconds: float
-
-
-class _Memory:
-    """
-    The answers of the last time, no more than 10,000; beyond that the oldest is forgotten.
-    """
-
-    def __init__(self, clock: IReactorTime) -> None:
-        self._clock = clock
-        self._entries: OrderedDict[str, tuple[float, Sequence[IPAddress] | NameNotResolved]]
-        self._entries = OrderedDict()
-
-    def keep(
-        self, name: str, outcome: Sequence[IPAddress] | NameNotResolved, seconds: float
-    ) -> None:
-        """
-        Remember what a name has led to.
-        """
-        self._entries.pop(name, None)
-        self._entries[name] = (self._clock.seconds() + seconds, outcome)
-        if len(self._entries) > _MAX_REMEMBERED:
-            self._entries.popitem(last=False)
-
-    def recall(self, name: str) -> Deferred[Sequence[IPAddress]] | None:
-        """
-        What a name has led to, as if it had just been found out; L{None} if that is not known, or
-        not any longer.
-        """
-        until, outcome = self._entries.get(name, (0.0, None))
-        if outcome is None:
-            return None
-        if until <= self._clock.seconds():
-            del self._entries[name]
-            return None
-        if isinstance(outcome, NameNotResolved):
-            # A new one: those who raise an error write into it from where.
-            return fail(type(outcome)(*outcome.args))
-        return succeed(outcome)
 
 
 class _Connecting(DNSClientFactory):
@@ -185,7 +146,7 @@ class NameServer:
         self._turnstile = turnstile or Turnstile(running, waiting)
         self._lanes = Lanes(max(running // _SHARE, 1), waiting // _SHARE)
         self._shared = Shared()
-        self._memory = _Memory(reactor)
+        self._memory = Answers(reactor.seconds)
         self._asking = 0
 
     def resolve(self, name: str) -> Deferred[Sequence[IPAddress]]:

@@ -4,28 +4,20 @@ The way out: names to addresses, addresses past policy, addresses to a connectio
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Sequence
 from functools import partial
-from ipaddress import ip_address
 from itertools import chain, zip_longest
 from typing import Any, Generic, TypeVar
 
 import attrs
-from twisted.internet import address as twistedAddress
-from twisted.internet._resolver import GAIResolver
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import (
-    IAddress,
     IDelayedCall,
-    IHostnameResolver,
-    IHostResolution,
     IProtocol,
     IProtocolFactory,
     IReactorTCP,
     IReactorTime,
-    IResolutionReceiver,
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import Factory
@@ -44,15 +36,12 @@ from .errors import (
 )
 from .interfaces import IDialer, IFairResolver, IPolicy, IResolver, Question, Verdict
 from .stream import TargetProtocol
-from .tally import originOf
-from .turnstile import Lanes, Turnstile
-from .wire import Address, IPAddress, unmapped
+from .wire import Address, IPAddress
 
 __all__ = [
     "MAX_ADDRESSES",
     "Admitted",
     "Outgoing",
-    "SystemResolver",
     "TCPDialer",
     "ordered",
     "race",
@@ -66,110 +55,11 @@ Seconds until the next address is tried beside one that has not answered: RFC 83
 Connection Attempt Delay.
 """
 
-_SHARE = 4
-_LEAST = 4
-"""
-Which part of the look-ups one client may have, and how many in any case.
-"""
-
 MAX_ADDRESSES = 32
 """
 How many addresses of a name are looked at; the others are as if they were not there.  A name
 belongs to a stranger, and can have thousands.
 """
-
-
-@implementer(IResolutionReceiver)
-class _Receiver:
-    """
-    Collects what Twisted's resolver finds.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._addresses: dict[IPAddress, None] = {}
-        self.result: Deferred[Sequence[IPAddress]] = Deferred()
-
-    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
-        """
-        Nothing to do yet.
-        """
-
-    def addressResolved(self, address: IAddress) -> None:
-        """
-        Keep an address, unless it only means something together with an interface.
-        """
-        host = getattr(address, "host", None)
-        if isinstance(host, str) and "%" not in host:
-            self._addresses[unmapped(ip_address(host))] = None
-
-    def resolutionComplete(self) -> None:
-        """
-        Fire.
-        """
-        if self._addresses:
-            self.result.callback(tuple(self._addresses))
-        else:
-            self.result.errback(NameNotResolved(f"no address found for {self._name}"))
-
-
-def _careful(*args: Any) -> Any:
-    """
-    Look up a name; whatever goes wrong, it is said as C{getaddrinfo} says most of it.
-    """
-    try:
-        return socket.getaddrinfo(*args)
-    except Exception as error:
-        raise socket.gaierror(socket.EAI_FAIL, str(error)) from error
-
-
-@implementer(IFairResolver)
-class SystemResolver:
-    """
-    Asks the reactor's name resolver, which by default is the system's C{getaddrinfo} in a
-    thread: the hosts file, search lists and all.
-    """
-
-    def __init__(
-        self, resolver: IHostnameResolver, *, running: int = 8, waiting: int = 1024
-    ) -> None:
-        """
-        @param resolver: usually C{reactor.nameResolver}.
-
-        @param running: how many look-ups run at a time.  Each holds one of the reactor's
-            threads, of which there are 10 unless the application asks for more.
-
-        @param waiting: how many more may wait for their turn.
-        """
-        if type(resolver) is GAIResolver:
-            # Twisted's own never answers if there is no file descriptor left for a look-up, and
-            # each of those would keep its place for ever.
-            getaddrinfo: Any = _careful
-            resolver = GAIResolver(resolver._reactor, resolver._getThreadPool, getaddrinfo)
-        self._resolver = resolver
-        self._turnstile = Turnstile(running, waiting)
-        self._lanes = Lanes(max(running // _SHARE, min(running, _LEAST)), waiting // _SHARE)
-
-    def resolve(self, name: str) -> Deferred[Sequence[IPAddress]]:
-        """
-        Look up a name; see L{IResolver.resolve}.
-        """
-
-        def lookUp() -> Deferred[Sequence[IPAddress]]:
-            receiver = _Receiver(name)
-            self._resolver.resolveHostName(
-                receiver, name, 0, (twistedAddress.IPv4Address, twistedAddress.IPv6Address)
-            )
-            return receiver.result
-
-        return self._turnstile.run(lookUp)
-
-    def resolveFor(self, client: IPAddress, name: str) -> Deferred[Sequence[IPAddress]]:
-        """
-        Look up a name; see L{IFairResolver.resolveFor}.  A quarter of the look-ups that run, and of
-        those that wait, may be of one address, or IPv6 /64; and four may run in any case.
-        """
-        return self._lanes.run(originOf(client), lambda: self.resolve(name))
 
 
 @implementer(IDialer)

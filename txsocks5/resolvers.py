@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 from .config import Network, readNameServer
 from .interfaces import IResolver
 from .names import InOrder, NameServer
-from .outgoing import SystemResolver
+from .systemresolver import SystemResolver
 from .turnstile import Turnstile
 from .wire import Address
 
@@ -66,7 +66,9 @@ class Resolvers:
         What asks the system.
         """
         if self._system is None:
-            self._system = SystemResolver(self._reactor.nameResolver, running=self._lookUps)
+            self._system = SystemResolver(
+                self._reactor.nameResolver, running=self._lookUps, now=self._reactor.seconds
+            )
         return self._system
 
     def _asking(self, server: Address, families: tuple[int, ...]) -> IResolver:

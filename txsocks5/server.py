@@ -53,13 +53,14 @@ from .journal import EventJournal
 from .junction import Junction
 from .ledger import Ledger
 from .linger import Linger
-from .outgoing import Outgoing, SystemResolver, TCPDialer
+from .outgoing import Outgoing, TCPDialer
 from .pipes import PipePool
 from .policy import DefaultPolicy, SelfProtectingPolicy
 from .session import SessionMachine
 from .socketstream import SocketStream
 from .stream import endedWell, streamOf
 from .sweep import Sweep
+from .systemresolver import SystemResolver
 from .wire import (
     NO_ACCEPTABLE_METHOD,
     Address,
@@ -578,7 +579,7 @@ class SOCKS5Factory(Factory):
         self._dialer = dialer
         self._observer = observer
         self._settle(
-            resolver or SystemResolver(reactor.nameResolver),
+            resolver or SystemResolver(reactor.nameResolver, now=reactor.seconds),
             network or Network(),
             timeouts or Timeouts(),
         )
