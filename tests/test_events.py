@@ -167,7 +167,9 @@ class ListTests(SynchronousTestCase):
             },
         )
         warnings = {event.name for event in EVENTS if event.level is LogLevel.warn}
-        self.assertEqual(warnings, {"dubious", "passwordsDoubtful", "keytabReadable"})
+        self.assertEqual(
+            warnings, {"dubious", "nameServerSilent", "passwordsDoubtful", "keytabReadable"}
+        )
         others = {event.level for event in EVENTS if event.name not in critical | warnings}
         self.assertEqual(others, {LogLevel.info})
 

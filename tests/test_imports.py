@@ -33,7 +33,7 @@ LAYERS = (
     # Octets and values.
     ("wire._addresses",),
     ("wire._datagram", "wire._gssapi", "wire._password", "wire._socks"),
-    ("wire", "conduit", "passwordfile", "turnstile"),
+    ("wire", "conduit", "liveness", "passwordfile", "turnstile"),
     ("exposure", "index", "junction", "levels", "periods", "tally", "usage"),
     ("answers", "bandwidth", "networks", "peers"),
     # The settings, and how they stand in a file.
@@ -55,7 +55,7 @@ LAYERS = (
     ("stream", "tickets", "userlist"),
     ("auth", "htpasswd", "initiator", "linger", "pam", "relay", "socketstream"),
     ("acceptor", "checkers", "dialer", "names", "systemresolver"),
-    ("outgoing",),
+    ("inorder", "outgoing"),
     ("joiner",),
     ("bind", "destinations", "ledger", "resolvers", "sources"),
     ("assembly", "associate"),

@@ -20,8 +20,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from txsocks5 import answers
 from txsocks5.errors import NameNotResolved, Overloaded
 from txsocks5.interfaces import IFairResolver, IResolver
-from txsocks5.names import InOrder, NameServer, NoSuchName, followed
-from txsocks5.testing import MemoryReactor, RecordingPeer, ScriptedResolver
+from txsocks5.names import NameServer, NoSuchName, followed
+from txsocks5.testing import MemoryReactor, RecordedEvents, RecordingPeer
 from txsocks5.wire import Address, IPAddress
 
 SERVER = Address(ip_address("192.0.2.53"), 53)
@@ -663,79 +663,137 @@ class CrowdTests(NamesFixture):
         self.assertFound(self.resolveFor(one, "b.invalid"), FOUR)
 
 
-class InOrderTests(SynchronousTestCase):
+class SilentTests(NamesFixture):
     """
-    Several resolvers.
+    A server that does not answer, and in whose place another can be asked.
     """
 
     def setUp(self) -> None:
         """
-        Have two.
+        Make one that yields to others.
         """
-        self.first = ScriptedResolver({"a.invalid": ["192.0.2.1"], "gone.invalid": NoSuchName("x")})
-        self.second = ScriptedResolver({name: ["192.0.2.2"] for name in ("a.invalid", "b.invalid")})
-        self.names = InOrder([self.first, self.second])
+        super().setUp()
+        self.events = RecordedEvents(self)
+        self.names = NameServer(self.reactor, SERVER, yielding=True, running=2)
 
-    def found(self, name: str) -> str:
+    def askedAbout(self) -> list[str]:
         """
-        The address of a name.
+        What the server is being asked about.
         """
-        [address] = self.successResultOf(self.names.resolve(name))
-        return str(address)
+        return [question.name for question in self.questions()]
 
-    def test_order(self) -> None:
+    def fallSilent(self) -> None:
         """
-        The second is asked if the first has not known.
+        It does not answer a question, nor what it is asked to see whether it answers.
         """
-        self.assertEqual(self.found("a.invalid"), "192.0.2.1")
-        self.assertEqual(self.second.asked, [])
-        self.assertEqual(self.found("b.invalid"), "192.0.2.2")
+        looked = self.resolve("lost.invalid")
+        self.reactor.advance(1.5)
+        self.reactor.advance(3.5)
+        self.failureResultOf(looked, NameNotResolved)
+        self.assertEqual(self.askedAbout(), [""])
+        self.reactor.advance(1)
+        self.reactor.advance(2)
+        self.assertEqual(self.askedAbout(), [])
+        self.events.one("nameServerSilent")
 
-    def test_overloaded(self) -> None:
+    def test_notAsked(self) -> None:
         """
-        Or has too much to do.
+        It is not asked any more, and whoever wants to know something of it hears so at once; also
+        who has waited for a turn.
         """
-        self.first.hosts["b.invalid"] = Overloaded("too many")
-        self.assertEqual(self.found("b.invalid"), "192.0.2.2")
+        waiting = [self.resolve(f"{number}.invalid") for number in range(4)]
+        self.reactor.advance(1.5)
+        self.reactor.advance(3.5)
+        self.reactor.advance(1)
+        self.reactor.advance(2)
+        self.assertEqual(self.askedAbout(), ["2.invalid"] * 2 + ["3.invalid"] * 2)
+        waiting += [self.resolve("4.invalid"), self.resolveFor("192.0.2.9", "5.invalid")]
+        for looked in (*waiting[:2], *waiting[4:]):
+            error = self.failureResultOf(looked, NameNotResolved).value
+            self.assertNotIsInstance(error, NoSuchName)
+        self.assertIn("192.0.2.53:53 does not answer", str(error))
 
-    def test_noName(self) -> None:
+    def test_turn(self) -> None:
         """
-        One that says there is no such name is believed.
+        Who has waited for a turn is not made to wait for it, either.
         """
-        self.failureResultOf(self.names.resolve("gone.invalid"), NoSuchName)
-        self.assertEqual(self.second.asked, [])
+        self.fallSilent()
+        self.assertEqual(self.names._turnstile._free, 2)
+        turn = self.names._begin("other.invalid")
+        self.failureResultOf(turn, NameNotResolved)
 
-    def test_nobody(self) -> None:
+    def test_back(self) -> None:
         """
-        If nobody knows, the last one has the last word.
+        It is asked again in a while, though nobody waits for that, and asked as before once it
+        has answered.
         """
-        self.second.hosts["c.invalid"] = NameNotResolved("the last word")
-        error = self.failureResultOf(self.names.resolve("c.invalid"), NameNotResolved).value
-        self.assertEqual(str(error), "the last word")
+        self.fallSilent()
+        self.reactor.advance(4.9)
+        self.failureResultOf(self.resolve("a.invalid"), NameNotResolved)
+        self.assertEqual(self.askedAbout(), [])
+        self.reactor.advance(0.1)
+        self.failureResultOf(self.resolve("b.invalid"), NameNotResolved)
+        self.assertEqual(self.askedAbout(), [""])
+        self.answer(code=dns.EREFUSED)
+        self.events.one("nameServerBack")
+        looked = self.resolve("c.invalid")
+        self.answer(a(FOUR, "c.invalid"), aaaa(SIX, "c.invalid"))
+        self.assertFound(looked, FOUR, SIX)
 
-    def test_cancel(self) -> None:
+    def test_oneName(self) -> None:
         """
-        It can be cancelled.
+        That it does not tell of one name, or says that it cannot, does not make it silent.
         """
-        self.first.hold = True
-        looked = self.names.resolve("a.invalid")
-        looked.addErrback(lambda reason: None)
-        looked.cancel()
-        self.assertEqual(self.first.cancelled, ["a.invalid"])
-        self.assertEqual(self.second.asked, [])
+        looked = self.resolve("lost.invalid")
+        self.reactor.advance(1.5)
+        self.reactor.advance(3.5)
+        self.failureResultOf(looked, NameNotResolved)
+        self.answer()
+        looked = self.resolve("lost2.invalid")
+        self.reactor.advance(1)
+        for code in (dns.ESERVER, dns.ENAME):
+            other = self.resolve(f"other{code}.invalid")
+            for question in self.questions():
+                if question.name == f"other{code}.invalid":
+                    question.answer(code=code)
+            self.failureResultOf(other, NameNotResolved)
+        self.reactor.advance(0.5)
+        self.reactor.advance(3.5)
+        self.failureResultOf(looked, NameNotResolved)
+        self.assertEqual(self.askedAbout(), [])
+        self.assertEqual(self.events.names, [])
 
-    def test_fair(self) -> None:
+    def test_cannotBeAsked(self) -> None:
         """
-        Those that are fair to clients are told of them.
+        It is not held to be silent if there is nothing to ask it with.
         """
-        reactor = MemoryReactor()
-        fair = NameServer(reactor, SERVER, running=4, waiting=0)
-        resolver = InOrder([self.first, fair])
-        client: Any = ip_address("198.51.100.1")
-        resolver.resolveFor(client, "x.invalid")
-        self.failureResultOf(resolver.resolveFor(client, "y.invalid"), Overloaded)
-        self.assertEqual(self.first.asked, ["x.invalid", "y.invalid"])
-        self.assertNoResult(resolver.resolve("z.invalid"))
+        looked = self.resolve("lost.invalid")
+        self.reactor.advance(1.5)
+        attempts: list[int] = []
+
+        def listenUDP(port: int, *args: Any, **kwargs: Any) -> Any:
+            attempts.append(port)
+            raise CannotListenError("", port, OSError(errno.EMFILE, "too many"))
+
+        self.patch(self.reactor, "listenUDP", listenUDP)
+        self.reactor.advance(3.5)
+        self.failureResultOf(looked, NameNotResolved)
+        self.assertTrue(attempts)
+        self.reactor.advance(3)
+        self.assertEqual(self.events.names, [])
+
+    def test_notYielding(self) -> None:
+        """
+        Where nobody else is asked it always is.
+        """
+        self.names = NameServer(self.reactor, SERVER)
+        for name in ("a.invalid", "b.invalid"):
+            looked = self.resolve(name)
+            self.assertEqual(self.askedAbout(), [name] * 2)
+            self.reactor.advance(1.5)
+            self.reactor.advance(3.5)
+            self.failureResultOf(looked, NameNotResolved)
+            self.assertEqual(self.askedAbout(), [])
 
 
 class LoopbackTests(TestCase):

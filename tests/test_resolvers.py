@@ -12,7 +12,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsocks5.config import Network
-from txsocks5.names import InOrder, NameServer
+from txsocks5.inorder import InOrder
+from txsocks5.names import NameServer
 from txsocks5.resolvers import Resolvers
 from txsocks5.systemresolver import SystemResolver
 from txsocks5.testing import MemoryReactor
@@ -80,6 +81,16 @@ class ResolversTests(SynchronousTestCase):
         other, same = several._resolvers
         self.assertIs(same, alone)
         self.assertEqual((other._server.host, other._server.port), (ip_address("192.0.2.54"), 5353))
+
+    def test_yielding(self) -> None:
+        """
+        A server is passed over while it is silent if another comes after it.
+        """
+        several = self.made("192.0.2.54", "192.0.2.53")._resolvers
+        self.assertEqual([each._liveness is not None for each in several], [True, False])
+        first = self.made("192.0.2.53", "system")._resolvers[0]
+        self.assertIsNotNone(first._liveness)
+        self.assertIsNone(self.made("192.0.2.53")._liveness)
 
     def test_otherFamilies(self) -> None:
         """

@@ -184,6 +184,20 @@ quotasSaved = Event(
     {},
 )
 
+nameServerSilent = Event(
+    "nameServerSilent",
+    LogLevel.warn,
+    "name server {server} does not answer; the next one is asked",
+    {"server": "address and port"},
+)
+
+nameServerBack = Event(
+    "nameServerBack",
+    LogLevel.info,
+    "name server {server} answers again",
+    {"server": "address and port"},
+)
+
 opened = Event(
     "opened",
     LogLevel.info,
@@ -407,6 +421,8 @@ EVENTS = (
     quotaOver,
     quotasNotSaved,
     quotasSaved,
+    nameServerSilent,
+    nameServerBack,
     opened,
     authenticated,
     unauthenticated,

@@ -12,28 +12,34 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, TimeoutError, fail, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.names import dns
 from twisted.names.client import DNSClientFactory, Resolver
-from twisted.names.error import DNSNameError
+from twisted.names.error import DNSNameError, DomainError
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .answers import Answers
 from .errors import BadName, NameNotResolved, Overloaded
-from .interfaces import IFairResolver, IResolver
+from .interfaces import IFairResolver
+from .liveness import Liveness
 from .shared import Shared
 from .tally import originOf
 from .turnstile import Lanes, Turnstile
 from .wire import Address, IPAddress, parseHost, unmapped
 
-__all__ = ["InOrder", "NameServer", "NoSuchName", "followed"]
+__all__ = ["NameServer", "NoSuchName", "followed"]
 
 _ATTEMPTS = (1.5, 3.5)
 """
 Seconds to wait for the answer to a datagram, and to the second one.
+"""
+
+_PROBES = (1.0, 2.0)
+"""
+The same, when it is asked whether it answers at all.
 """
 
 _PATIENCE = 8.0
@@ -123,6 +129,7 @@ class NameServer:
         running: int = 64,
         waiting: int = 1024,
         turnstile: Turnstile | None = None,
+        yielding: bool = False,
     ) -> None:
         """
         @param reactor: provides C{IReactorTime}, C{IReactorUDP} and C{IReactorTCP}.
@@ -137,6 +144,9 @@ class NameServer:
         @param waiting: how many more may wait for their turn.
 
         @param turnstile: counts both, for several of these that are to have so many together.
+
+        @param yielding: whether somebody else is asked if this server does not know.  Then it is
+            not asked while it is silent: see L{Liveness}.
         """
         self._clock: IReactorTime = reactor
         self._server = server
@@ -148,6 +158,7 @@ class NameServer:
         self._shared = Shared()
         self._memory = Answers(reactor.seconds)
         self._asking = 0
+        self._liveness = Liveness(reactor, str(server), self._probe) if yielding else None
 
     def resolve(self, name: str) -> Deferred[Sequence[IPAddress]]:
         """
@@ -156,7 +167,7 @@ class NameServer:
         @return: a Deferred as there; it fails with L{NoSuchName} if the server says so, and with
             another L{NameNotResolved} if it cannot be asked.
         """
-        known = self._memory.recall(name)
+        known = self._recall(name)
         if known is not None:
             return known
         return self._shared.run(name, partial(self._turnstile.run, partial(self._begin, name)))
@@ -166,15 +177,28 @@ class NameServer:
         Look up a name; see L{IFairResolver.resolveFor}.  A quarter of the questions that run, and
         of those that wait, may be of one address, or IPv6 /64.  What is remembered is not asked.
         """
-        known = self._memory.recall(name)
+        known = self._recall(name)
         if known is not None:
             return known
         return maybeDeferred(self._lanes.run, originOf(client), partial(self.resolve, name))
+
+    def _recall(self, name: str) -> Deferred[Sequence[IPAddress]] | None:
+        """
+        What can be said of a name without asking for it.
+        """
+        known = self._memory.recall(name)
+        if known is None and self._liveness is not None and self._liveness.isSilent():
+            return fail(NameNotResolved(f"{self._server} does not answer"))
+        return known
 
     def _begin(self, name: str) -> Deferred[Sequence[IPAddress]]:
         """
         Ask for a name, and remember the answer.
         """
+        known = self._recall(name)
+        if known is not None:
+            # It has become known, or the server silent, while this waited for its turn.
+            return known
         self._asking += 1
         return Deferred.fromCoroutine(self._find(name)).addBoth(self._asked)
 
@@ -195,6 +219,7 @@ class NameServer:
 
         @raise NameNotResolved: see L{resolve}, for this and the other errors.
         """
+        began = self._clock.seconds()
         questions = [self._ask(name, kind) for kind in self._kinds]
         outcomes = await _Gathering(questions, self._clock).result
         found = [outcome for outcome in outcomes if isinstance(outcome, _Found)]
@@ -205,6 +230,8 @@ class NameServer:
                 seconds = min(seconds, _WITHOUT_OTHER)
             self._memory.keep(name, addresses, seconds)
             return addresses
+        if self._liveness is not None:
+            self._liveness.missed(began)
         errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         # Whoever has not answered may have known more than who has said no.
         error = next((each for each in errors if not isinstance(each, NoSuchName)), errors[0])
@@ -251,24 +278,55 @@ class NameServer:
         try:
             asked = query(name, timeout=_ATTEMPTS)
             answers, _, _ = await asked.addTimeout(_PATIENCE, self._clock)
+            self._heard()
         except DNSNameError:
+            self._heard()
             raise NoSuchName(f"there is no name {name}") from None
         except CannotListenError as error:
             if getattr(error.socketError, "errno", None) in (errno.EMFILE, errno.ENFILE):
                 raise Overloaded(f"no file descriptor left to ask for {name}") from error
             raise self._failed(name, error) from error
         except Exception as error:
+            if isinstance(error, DomainError):
+                self._heard()
             for protocol in self._client.connections:
                 # The next question is not to be sent where there is no answer to this one.
                 protocol.transport.abortConnection()
             raise self._failed(name, error) from error
         return answers
 
+    def _heard(self) -> None:
+        """
+        The server has answered.
+        """
+        if self._liveness is not None:
+            self._liveness.heard()
+
+    def _probe(self) -> Deferred[bool]:
+        """
+        Ask for what every server can tell of at once, or say that it does not: the root.
+
+        @return: a Deferred that fires with whether there was an answer.
+        """
+        client: Any = self._client
+        self._asking += 1
+        asked: Deferred[Any] = maybeDeferred(client.lookupAuthority, "", timeout=_PROBES)
+        asked.addTimeout(_PATIENCE, self._clock).addBoth(self._asked)
+        return asked.addCallbacks(lambda answer: True, _isAnswer)
+
     def _failed(self, name: str, error: Exception) -> NameNotResolved:
         """
         Say that the server has not told.
         """
         return NameNotResolved(f"{self._server} does not tell of {name}: {type(error).__name__}")
+
+
+def _isAnswer(reason: Failure) -> bool:
+    """
+    Whether a server has answered with an error.
+    """
+    reason.trap(DomainError, TimeoutError)
+    return reason.check(DomainError) is not None
 
 
 def followed(
@@ -358,56 +416,3 @@ class _Gathering:
         for asked in self._asked:
             asked.cancel()
         self.result.callback(self._outcomes)
-
-
-@implementer(IFairResolver)
-class InOrder:
-    """
-    Asks several resolvers, each if the one before has not known; if one says that there is no such
-    name, that is believed.
-    """
-
-    def __init__(self, resolvers: Iterable[IResolver]) -> None:
-        """
-        @param resolvers: at least one.
-        """
-        self._resolvers = tuple(resolvers)
-
-    def resolve(self, name: str) -> Deferred[Sequence[IPAddress]]:
-        """
-        Look up a name; see L{IResolver.resolve}.
-        """
-        return Deferred.fromCoroutine(self._resolve(name, None))
-
-    def resolveFor(self, client: IPAddress, name: str) -> Deferred[Sequence[IPAddress]]:
-        """
-        Look up a name; see L{IFairResolver.resolveFor}.
-        """
-        return Deferred.fromCoroutine(self._resolve(name, client))
-
-    async def _resolve(self, name: str, client: IPAddress | None) -> Sequence[IPAddress]:
-        """
-        Ask each of them.
-
-        @raise NameNotResolved: what the last one has said, for this and L{Overloaded}.
-        """
-        for resolver in self._resolvers[:-1]:
-            try:
-                return await _resolved(resolver, name, client)
-            except NoSuchName:
-                raise
-            except (NameNotResolved, Overloaded):
-                continue
-        return await _resolved(self._resolvers[-1], name, client)
-
-
-def _resolved(
-    resolver: IResolver, name: str, client: IPAddress | None
-) -> Deferred[Sequence[IPAddress]]:
-    """
-    Ask a resolver, on behalf of a client if that is known and matters to it.
-    """
-    if client is not None and IFairResolver.providedBy(resolver):
-        found: Deferred[Sequence[IPAddress]] = resolver.resolveFor(client, name)
-        return found
-    return resolver.resolve(name)

@@ -8,8 +8,9 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from .config import Network, readNameServer
+from .inorder import InOrder
 from .interfaces import IResolver
-from .names import InOrder, NameServer
+from .names import NameServer
 from .systemresolver import SystemResolver
 from .turnstile import Turnstile
 from .wire import Address
@@ -44,7 +45,7 @@ class Resolvers:
         self._lookUps = lookUps
         self._system: SystemResolver | None = None
         # Those that somebody uses, be it for what has not ended.
-        self._servers: WeakValueDictionary[tuple[Address, tuple[int, ...]], NameServer]
+        self._servers: WeakValueDictionary[tuple[Address, tuple[int, ...], bool], NameServer]
         self._servers = WeakValueDictionary()
         self._turnstiles: WeakValueDictionary[Address, Turnstile] = WeakValueDictionary()
 
@@ -55,10 +56,13 @@ class Resolvers:
         """
         families = _FAMILIES.get(network.prefer, (4, 6))
         resolvers: list[IResolver] = []
-        for entry in network.resolver:
+        for number, entry in enumerate(network.resolver, 1):
             server = readNameServer(entry)
-            found = self._theSystem() if server is None else self._asking(server, families)
-            resolvers.append(found)
+            if server is None:
+                resolvers.append(self._theSystem())
+            else:
+                isLast = number == len(network.resolver)
+                resolvers.append(self._asking(server, families, yielding=not isLast))
         return resolvers[0] if len(resolvers) == 1 else InOrder(resolvers)
 
     def _theSystem(self) -> IResolver:
@@ -71,14 +75,18 @@ class Resolvers:
             )
         return self._system
 
-    def _asking(self, server: Address, families: tuple[int, ...]) -> IResolver:
+    def _asking(self, server: Address, families: tuple[int, ...], *, yielding: bool) -> IResolver:
         """
         What asks a name server.
+
+        @param yielding: see L{NameServer}.
         """
-        asking = self._servers.get((server, families))
+        asking = self._servers.get((server, families, yielding))
         if asking is None:
             turnstile = self._turnstiles.get(server) or Turnstile(_QUESTIONS, _WAITING)
             self._turnstiles[server] = turnstile
-            asking = NameServer(self._reactor, server, families=families, turnstile=turnstile)
-            self._servers[server, families] = asking
+            asking = NameServer(
+                self._reactor, server, families=families, turnstile=turnstile, yielding=yielding
+            )
+            self._servers[server, families, yielding] = asking
         return asking
