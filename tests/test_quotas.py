@@ -210,6 +210,20 @@ class AccountTests(QuotasTestCase):
         self.clock.advance(0)
         self.assertEqual(len(self.ends), 2)
 
+    def test_usedUpElsewhereMeanwhile(self) -> None:
+        """
+        So do those that relay nothing: within a second.
+        """
+        self.patch(LocalTally, "isShared", True)
+        idle, bob = self.claim(), self.claim("user bob")
+        self.claim("user carol").leave()
+        other = Quotas(self.clock, self.tally, self.now)
+        other.account("user alice", DAY).spent(1000)
+        self.clock.advance(1)
+        self.clock.advance(0)
+        self.assertEqual(len(self.ends), 1)
+        self.assertEqual((idle.allowance(), bob.allowance()), (0, 1000))
+
     def test_ended(self) -> None:
         """
         A session that has ended is not ended again.

@@ -363,12 +363,17 @@ class Quotas:
 
     def swept(self, now: float) -> None:
         """
-        Write down what has changed, and begin with the periods that begin.
+        Write down what has changed, begin with the periods that begin, and end the sessions for
+        which others have left nothing.
         """
         if self._changed and not self._one.locked:
             self._write()
         if self.now() >= self._ends:
             self._turnOver()
+        if self.tally.isShared:
+            for account in self._accounts.values():
+                if account.claims:
+                    account.allowance()
         if not (self._changed or self._one.locked or self._sessions):
             self._sweep.remove(self)
 

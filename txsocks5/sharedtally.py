@@ -101,6 +101,8 @@ class SharedTally:
     It is for one thread of a process.
     """
 
+    isShared = True
+
     def __init__(self, descriptor: int, process: int) -> None:
         """
         @param descriptor: of L{createTally}; it stays the caller's, and has to stay open.

@@ -61,6 +61,8 @@ class LocalTally:
     A L{Tally} of one process.  What is zero or forgotten takes no memory.
     """
 
+    isShared = False
+
     def __init__(self) -> None:
         self._counts: dict[bytes, int] = {}
         self._levels: dict[bytes, int] = {}
