@@ -4,7 +4,9 @@ Tests for L{txsocks5.bandwidth}.
 
 from __future__ import annotations
 
+import os
 from functools import partial
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +14,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsocks5.bandwidth import Bucket, Meter, Meters, Policer, Share
+from txsocks5.sharedtally import SharedTally, createTally
 from txsocks5.tally import LocalTally
 
 from .meters import Purse
@@ -529,6 +532,57 @@ class ExactnessTests(Limits):
             self.run_(10, [])
             for hose, then in zip(hoses, before, strict=True):
                 within(self, hose.moved - then, rate, 0.1)
+
+    def shared(self, *numbers: int, rate: int = 1_000_000) -> list[list[Hose]]:
+        """
+        Make sessions in several processes that share a limit.
+
+        @param numbers: how many in each of them.
+        """
+        descriptor = createTally(len(numbers), 64)
+        self.addCleanup(os.close, descriptor)
+        found = []
+        for process, number in enumerate(numbers):
+            tally = SharedTally(descriptor, process)
+            self.addCleanup(tally.close)
+            bucket = Bucket(self.clock, tally, KEY, rate)
+            found.append([Hose(self.clock, bucket.share()) for _ in range(number)])
+        return found
+
+    def test_fairBetweenProcesses(self) -> None:
+        """
+        Sessions get the same, wherever they are, and all of the rate together.
+        """
+        for numbers in ((1,), (2, 2), (3, 1), (10, 1, 1)):
+            processes = self.shared(*numbers)
+            hoses = [hose for each in processes for hose in each]
+            # The processes look at different times.
+            for each in processes:
+                self.run_(0.017, each, 0.001)
+                for hose in each:
+                    hose.moved = 0
+            for _ in range(10_000):
+                self.clock.advance(0.001)
+            for hose in hoses:
+                within(self, hose.moved, 10_000_000 / sum(numbers), 0.15)
+            within(self, sum(hose.moved for hose in hoses), 10_000_000, 0.05)
+
+    def test_othersDoNotWait(self) -> None:
+        """
+        Those of another process that do not relay any more keep nothing from the others; nor do
+        those that have left.
+        """
+        (idle,), (busy,) = self.shared(1, 1)
+        self.run_(1, [idle, busy])
+        idle.turn = lambda: None  # type: ignore[method-assign]
+        for leave in (False, True):
+            busy.moved = 0
+            for _ in range(1000):
+                self.clock.advance(0.01)
+            within(self, busy.moved, 10_000_000, 0.05)
+            if not leave:
+                meter: Any = idle._meter
+                meter.leave()
 
     def test_joining(self) -> None:
         """

@@ -78,6 +78,17 @@ class SharedTallyTests(TallyTestCase):
         self.assertEqual(self.tally.advance(b"c", 0, 0), 7)
         self.assertEqual(len(self.tally), 2)
 
+    def test_declared(self) -> None:
+        """
+        Each process says how many it has, and is told how many there are.
+        """
+        other = self.at(1)
+        self.assertEqual([self.tally.declare(b"a", 3), other.declare(b"a", 4)], [3, 7])
+        self.assertEqual([self.tally.declare(b"a", 1), other.count(b"a")], [5, 5])
+        self.tally.drop(1)
+        self.assertEqual(self.tally.declare(b"a", 1), 1)
+        self.assertEqual((self.tally.declare(b"a", 0), len(self.tally)), (0, 0))
+
     def test_half(self) -> None:
         """
         A process may die in the midst of anything: a slot that was only named is free again, then.
@@ -104,6 +115,7 @@ class SharedTallyTests(TallyTestCase):
         self.assertEqual(tally.advance(b"other", 5, 1), 6)
         self.assertEqual(tally.advance(b"other", 5, 1), 6)
         tally.forget(b"other", 5)
+        self.assertEqual(tally.declare(b"other", 7), 7)
         for key in keys * 4:
             tally.give(key)
         self.assertEqual(len(tally), 0)

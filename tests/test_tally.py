@@ -44,6 +44,15 @@ class LocalTallyTests(SynchronousTestCase):
         self.assertEqual(self.tally.count(b"a"), 100)
         self.assertFalse(self.tally.take(b"a", 100))
 
+    def test_declared(self) -> None:
+        """
+        A count can be said instead, again and again.
+        """
+        self.assertEqual([self.tally.declare(b"a", number) for number in (3, 2, 0)], [3, 2, 0])
+        self.assertEqual(len(self.tally), 0)
+        self.tally.declare(b"a", 7)
+        self.assertEqual(self.tally.count(b"a"), 7)
+
     def test_levels(self) -> None:
         """
         A level rises from its floor, or from where it is if that is higher.

@@ -221,6 +221,10 @@ class Bucket:
     Sessions that want more than there is stand in a queue.  When the bucket has collected for a
     twentieth of a second, all who wait are granted the same, in turns where that would be too
     little for each; whoever does not wait may take only what has been granted to nobody.
+
+    Where the moment is shared, each process looks once in a twentieth of a second, and takes what
+    is due to the sessions that wait there of all that was collected since it looked before; and
+    what nobody else has taken for so long.
     """
 
     def __init__(self, clock: IReactorTime, tally: Tally, key: bytes, rate: int) -> None:
@@ -239,6 +243,10 @@ class Bucket:
         self._reserved = 0
         self._next: IDelayedCall | None = None
         self._calling = False
+        self._waitingKey = b"w" + key
+        self._looked = 0
+        # How many waited in other processes at that time.
+        self._elsewhere = 0
         self.setRate(rate)
 
     @property
@@ -316,7 +324,7 @@ class Bucket:
         See L{Meter.allowance}.
         """
         credit = self._credit()
-        if self._waiting:
+        if self._waiting or self._elsewhere:
             allowed = min(share.granted, credit)
         else:
             allowed = credit - max(self._reserved - share.granted, 0)
@@ -352,15 +360,33 @@ class Bucket:
         if not self._waiting and self._next is not None:
             self._next.cancel()
             self._next = None
+        if not self._shares and self._tally.isShared:
+            self._tally.declare(self._waitingKey, 0)
 
     def _schedule(self) -> None:
         """
         Look again when enough has been collected.
         """
         now, then = self._paidFor()
-        self._next = self._clock.callLater(
-            max(then + self._tick - now, 0) / _SECOND, self._callThem
-        )
+        left = max(then - now, self._tick) if self._tally.isShared else then + self._tick - now
+        self._next = self._clock.callLater(max(left, 0) / _SECOND, self._callThem)
+
+    def _due(self) -> int:
+        """
+        How many octets may be spent now by those who wait here; less than 0 for a debt.
+        """
+        credit = self._credit()
+        if not self._tally.isShared:
+            return credit
+        # What others said may be over by now; nobody is kept waiting for long for that.
+        here = len(self._waiting)
+        everywhere = self._tally.declare(self._waitingKey, here)
+        self._elsewhere = everywhere - here
+        now = int(self._clock.seconds() * _SECOND)
+        collected = (now - self._looked) * self._rate // _SECOND
+        self._looked = now
+        surplus = credit - self._tick * self._rate // _SECOND
+        return min(credit, max(collected * here // everywhere, surplus))
 
     def _callThem(self) -> None:
         """
@@ -369,7 +395,7 @@ class Bucket:
         self._next = None
         self._calling = True
         self._reserved = 0
-        credit = self._credit()
+        credit = self._due()
         turns = max(min(len(self._waiting), _TURNS, credit // _LEAST), 1)
         try:
             for _ in range(turns if credit > 0 else 0):

@@ -231,6 +231,21 @@ class SharedTally:
             slot = self._find(begin, digest)
             return 0 if slot is None else self._count(begin, slot)
 
+    def declare(self, key: bytes, number: int) -> int:
+        """
+        See L{Tally.declare <txsocks5.tally.Tally.declare>}.
+        """
+        digest, at = self._placed(key)
+        with self._locked(at) as begin:
+            slot = self._findOrTake(begin, digest)
+            if slot is None:
+                return number
+            self._add(begin, slot, self._process, -(2**31))
+            self._add(begin, slot, self._process, number)
+            total = self._count(begin, slot)
+            self._tidy(begin, slot)
+        return total
+
     def advance(self, key: bytes, floor: int, by: int) -> int:
         """
         See L{Tally.advance <txsocks5.tally.Tally.advance>}.

@@ -20,7 +20,11 @@ class Tally(TypingProtocol):
     There are two kinds of numbers, and a key is used for one of them.  A I{count} is of what
     exists at the time, and belongs to the process that took it: what a process that has died had
     taken is given back.  A I{level} only rises, and belongs to nobody.
+
+    @ivar isShared: whether others than this process may change what is counted.
     """
+
+    isShared: bool
 
     def take(self, key: bytes, limit: int) -> bool:
         """
@@ -39,6 +43,13 @@ class Tally(TypingProtocol):
     def count(self, key: bytes) -> int:
         """
         How many there are.
+        """
+
+    def declare(self, key: bytes, number: int) -> int:
+        """
+        Say how many there are in this process, where they need not be taken and given one by one.
+
+        @return: how many there are in all of them.
         """
 
     def advance(self, key: bytes, floor: int, by: int) -> int:
@@ -92,6 +103,16 @@ class LocalTally:
         See L{Tally.count}.
         """
         return self._counts.get(key, 0)
+
+    def declare(self, key: bytes, number: int) -> int:
+        """
+        See L{Tally.declare}.
+        """
+        if number:
+            self._counts[key] = number
+        else:
+            self._counts.pop(key, None)
+        return number
 
     def advance(self, key: bytes, floor: int, by: int) -> int:
         """
