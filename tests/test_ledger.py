@@ -340,7 +340,7 @@ class HoldTests(LedgerTestCase):
 
 class OutgoingTests(LedgerTestCase):
     """
-    Tests for L{Ledger.outgoing}.
+    Tests for L{Holding.outgoing}.
     """
 
     def test_outgoing(self) -> None:
@@ -349,9 +349,10 @@ class OutgoingTests(LedgerTestCase):
         """
         address = (ip_address("192.0.2.10"),)
         ledger = self.ledger({"alice": User(outgoing=address)})
-        self.assertEqual((ledger.outgoing("alice"), ledger.outgoing("bob")), (address, ()))
+        alice, bob = (self.hold(ledger, name)[0] for name in ("alice", "bob"))
+        self.assertEqual((alice.outgoing, bob.outgoing), (address, ()))
         ledger.reconfigure(Limits(), {}, {})
-        self.assertEqual(ledger.outgoing("alice"), ())
+        self.assertEqual(self.hold(ledger)[0].outgoing, ())
 
 
 class MeterTests(LedgerTestCase):

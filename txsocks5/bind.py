@@ -173,7 +173,7 @@ class Binder:
         question: Question,
         reached: Sequence[IPAddress],
         turnedAway: Callable[[object, str], None],
-        granted: Callable[[Verdict], None],
+        granted: Callable[[Verdict], object],
     ) -> Listener:
         """
         Begin to do what a BIND asks for.
@@ -228,7 +228,7 @@ class Binder:
         self,
         question: Question,
         reached: Sequence[IPAddress],
-        granted: Callable[[Verdict], None],
+        granted: Callable[[Verdict], object],
     ) -> tuple[Collection[IPAddress] | None, Sequence[IPAddress], Verdict]:
         """
         Find out who may come, and where to wait.

@@ -237,31 +237,32 @@ class Performance:
         """
         CONNECT: BND is the local end of the new connection (R-1928-44).
         """
-        began = self._means.sweep.now()
         host = self._request.destination.host
         if isinstance(host, str):
+            began = self._means.sweep.now()
             finding: Deferred[Any]
             finding = Deferred.fromCoroutine(self._means.outgoing.find(self._question))
             return finding.addCallback(self._reach, began).addErrback(self._failed)
         try:
-            admitted = self._means.outgoing.decide(self._question, host)
-            reaching = self._reach(admitted, began)
+            reaching = self._reach(self._means.outgoing.decide(self._question, host))
         except BaseException:
             self._failed(Failure())
             return None
         return None if reaching is None else reaching.addErrback(self._failed)
 
-    def _reach(self, admitted: Admitted, began: float) -> Deferred[None] | None:
+    def _reach(self, admitted: Admitted, began: float | None = None) -> Deferred[None] | None:
         """
         CONNECT, the rest of it.
+
+        @param began: when looking up the name did, if there was one.
         """
-        self._hold(admitted.verdict)
+        outgoing = self._hold(admitted.verdict).outgoing
         port = self._request.destination.port
-        reached = self._means.outgoing.reach(admitted, port, began, self._sources)
+        reached = self._means.outgoing.reach(admitted, port, began, outgoing)
         if not isinstance(reached, ConnectedSocket):
             joining: Deferred[None] = reached.addCallback(self._joined, admitted.verdict.reason)
             return joining
-        self._joined(reached, admitted.verdict.reason)
+        self._met(reached, reached.bound, reached.peer, admitted.verdict.reason)
         return None
 
     async def _bind(self) -> Callable[[], None]:
@@ -293,7 +294,7 @@ class Performance:
         """
         means = self._means
         verdict = means.outgoing.judge(self._question)
-        self._hold(verdict)
+        holding = self._hold(verdict)
         host = self._client.host or LOOPBACK
         announced = self._request.destination
         association = means.associations.open(
@@ -303,34 +304,23 @@ class Performance:
             self._session.ceased,
             self._client.stream.protection,
             self._observe(),
-            self._sources,
+            holding.outgoing,
         )
         self.carrier = self._association = association
-        association.meter = self._meter
+        association.meter = holding.meter
         return lambda: self._established(association.bound, association.bound, verdict.reason)
 
-    def _hold(self, verdict: Verdict) -> None:
+    def _hold(self, verdict: Verdict) -> Holding:
         """
         Policy has said yes: from now on this counts as a session.
+
+        @return: what it has taken.
 
         @raise NotAllowed: see L{Ledger.hold}, for this and the other errors.
         """
         self._record.verdict = verdict
-        self._holding = self._means.ledger.hold(self._question, verdict.rule, self)
-
-    @property
-    def _sources(self) -> tuple[IPAddress, ...]:
-        """
-        The source addresses that the user has of its own.
-        """
-        return self._means.ledger.outgoing(self._client.identity.name)
-
-    @property
-    def _meter(self) -> Meter | None:
-        """
-        How much may be relayed.
-        """
-        return None if self._holding is None else self._holding.meter
+        self._holding = holding = self._means.ledger.hold(self._question, verdict.rule, self)
+        return holding
 
     def metered(self, meter: Meter | None) -> None:
         """
@@ -367,7 +357,6 @@ class Performance:
         The other side of the relay is there.
         """
         self._target = target
-        self._peer = peer
         self._established(bound, peer, why)
 
     def _established(self, bound: Address, reached: Address, why: str) -> None:
@@ -413,13 +402,15 @@ class Performance:
         @return: it, to be begun.
         """
         if self._target is not None:
+            peer = self._record.reached
+            assert peer is not None
             self.carrier = self._means.joiner.join(
                 self._client.stream,
                 self._target,
-                self._peer,
+                peer,
                 self._session.relayed,
-                self._observe(),
-                self._meter,
+                None if self._means.observer is None else self._observe(),
+                None if self._holding is None else self._holding.meter,
             )
             self._target = None
         assert self.carrier is not None

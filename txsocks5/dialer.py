@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from ipaddress import IPv4Address
 from socket import SocketType
 from typing import Any
 
@@ -24,7 +25,7 @@ from .wire import Address, IPAddress
 
 __all__ = ["ConnectedSocket", "SocketDialer"]
 
-_FAMILIES = {4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
+_IPV4, _IPV6 = int(socket.AF_INET), int(socket.AF_INET6)
 _CONNECTED = (0, errno.EISCONN)
 _UNDER_WAY = (errno.EINPROGRESS, errno.EALREADY, errno.EINTR)
 _KIND = (
@@ -104,7 +105,7 @@ class SocketDialer:
         """
         host = address.host
         assert not isinstance(host, str)
-        connecting = SocketType(_FAMILIES[host.version], _KIND)
+        connecting = SocketType(_IPV4 if isinstance(host, IPv4Address) else _IPV6, _KIND)
         try:
             return self._connect(connecting, host, address, outgoing)
         except BaseException:

@@ -39,6 +39,15 @@ class Handshake:
     What stands behind the request stays here until somebody L{takes <takeAhead>} it.
     """
 
+    _ahead = b""
+    _finished = False
+    _swept = False
+    _requested = False
+    _conversation: IConversation | None = None
+    _step: Deferred[Any] | None = None
+    # How much of what has come the conversation has heard.
+    _heard = 0
+
     def __init__(
         self,
         session: Session,
@@ -66,16 +75,8 @@ class Handshake:
         self._sweep = sweep
         self._emit = emit
         self._reopen = reopen
-        self._ahead = b""
         # What reads the next message, or None while no message is due.
         self._read: Callable[[], bool] | None = self._readGreeting
-        self._finished = False
-        self._swept = False
-        self._requested = False
-        self._conversation: IConversation | None = None
-        self._step: Deferred[Any] | None = None
-        # How much of what has come the conversation has heard.
-        self._heard = 0
 
     def received(self, data: bytes) -> None:
         """
@@ -125,7 +126,9 @@ class Handshake:
         if self._swept:
             self._swept = False
             self._sweep.remove(self)
-        ahead, self._ahead = self._ahead, b""
+        ahead = self._ahead
+        if ahead:
+            self._ahead = b""
         return ahead
 
     def stop(self) -> None:
@@ -249,7 +252,7 @@ class Handshake:
         self._session.accepted(outcome)
         if outcome.protection is None or self._read is None:
             # Nothing is protected; or the session has ended in the meantime.
-            return True
+            return bool(self._ahead)
         self._reopen(self.takeAhead(), self._finished)
         return False
 

@@ -63,13 +63,14 @@ class Joiner:
 
         @raise OSError: the system has no file descriptors left for it.
         """
-        if self.junction is not None and tap is None:
-            bare = _bare(client, target)
+        if self.junction is not None and tap is None and client.retirable:
+            bare = _bare(target)
             if bare is not None:
                 return KernelRelay(
                     self.junction,
                     self.pipes,
-                    *bare,
+                    client.retire(),
+                    bare,
                     self.sweep,
                     self.timeouts,
                     ended,
@@ -81,16 +82,12 @@ class Joiner:
         return CopyingRelay(client, target, self.sweep, self.timeouts, ended, tap, peer, meter)
 
 
-def _bare(client: Stream, target: Target) -> tuple[BareConnection, BareConnection] | None:
+def _bare(target: Target) -> BareConnection | None:
     """
-    Take both sockets out of the hands of their transports.
+    Take a socket out of the hands of its transport, if it has one.
 
-    @return: L{None} if one of them is more than a socket; then nothing has changed.
+    @return: L{None} if it is more than a socket; then nothing has changed.
     """
-    if not client.retirable:
-        return None
     if isinstance(target, ConnectedSocket):
-        return client.retire(), target
-    if not target.stream.retirable:
-        return None
-    return client.retire(), target.retire()
+        return target
+    return target.stream.retire() if target.stream.retirable else None

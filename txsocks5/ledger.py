@@ -5,7 +5,7 @@ Who has taken how much of what is limited.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from time import time
 from typing import Any, TypeVar
@@ -79,9 +79,11 @@ class Holding:
     @ivar keys: what it is counted by.
 
     @ivar meter: how much it may relay; L{None} for no limit.
+
+    @ivar outgoing: source addresses that the user has of its own, or by a group.
     """
 
-    __slots__ = ("_ledger", "client", "holder", "keys", "meter", "name", "rule")
+    __slots__ = ("_ledger", "client", "holder", "keys", "meter", "name", "outgoing", "rule")
 
     def __init__(self, ledger: Ledger, question: Question, rule: Rule | None, holder: Holder):
         self._ledger = ledger
@@ -89,8 +91,9 @@ class Holding:
         self.client = question.client
         self.rule = rule
         self.holder = holder
-        self.keys: set[bytes] = set()
+        self.keys: Collection[bytes] = ()
         self.meter: Meters | None = None
+        self.outgoing: tuple[IPAddress, ...] = ()
 
     def release(self) -> None:
         """
@@ -132,7 +135,7 @@ class Ledger:
             the reactor's.
         """
         self._clock = clock
-        self._limits = limits or Limits()
+        self._settle(limits or Limits())
         self._roster = Roster(self._limits, users or {}, groups or {})
         self._tally: Tally = LocalTally() if tally is None else tally
         self._now = now
@@ -147,6 +150,13 @@ class Ledger:
         # is due.
         self._unreported = 0
         self._reportDue = 0.0
+
+    def _settle(self, limits: Limits) -> None:
+        """
+        Take over what holds for all.
+        """
+        self._limits = limits
+        self._isLimited = bool(limits.sessions or limits.sessionsPerAddress)
 
     def start(self) -> None:
         """
@@ -223,32 +233,45 @@ class Ledger:
         """
         holding = Holding(self, question, rule, holder)
         entitled = self._roster.entitlement(holding.name)
+        holding.outgoing = entitled.outgoing
+        if rule is not None or entitled.isLimited or self._isLimited:
+            self._limit(holding, entitled)
+        self._holdings.add(holding)
+        return holding
+
+    def _limit(self, holding: Holding, entitled: Entitlement) -> None:
+        """
+        Count a session, where there is something to count.
+
+        @raise NotAllowed: see L{hold}, for this and the others.
+        """
         for account in self._accounts(holding, entitled):
             if not account.left:
                 raise OverLimit(account.reason)
         if entitled.expires is not None and timestamp(entitled.expires) <= self._now():
             raise NotAllowed(f"{_called(holding.name)} expired at {entitled.expires.isoformat()}")
+        holding.keys = keys = set()
         try:
             for key, limit, whose in self._counted(holding, entitled):
                 if not self._tally.take(key, limit):
                     kind = Overloaded if key == _SERVER else OverLimit
                     raise kind(f"limit: {limit} sessions {whose}")
-                holding.keys.add(key)
+                keys.add(key)
         except Exception:
             self._giveBack(holding)
             raise
-        self._holdings.add(holding)
         holding.meter = self._metersOf(holding, entitled)
-        return holding
 
     def release(self, holding: Holding) -> None:
         """
         A session is over; nothing happens if it has been before.
         """
         self._holdings.discard(holding)
-        self._giveBack(holding)
-        meter, holding.meter = holding.meter, None
+        if holding.keys:
+            self._giveBack(holding)
+        meter = holding.meter
         if meter is not None:
+            holding.meter = None
             meter.leave()
             self._tidy(holding)
 
@@ -256,7 +279,7 @@ class Ledger:
         """
         Count a session no more.
         """
-        keys, holding.keys = holding.keys, set()
+        keys, holding.keys = holding.keys, ()
         for key in keys:
             self._tally.give(key)
 
@@ -334,12 +357,6 @@ class Ledger:
                 else:
                     self._unused[key] = None
 
-    def outgoing(self, name: str) -> tuple[IPAddress, ...]:
-        """
-        The source addresses that a user has of its own, or by a group.
-        """
-        return self._roster.entitlement(name).outgoing
-
     def reconfigure(
         self,
         limits: Limits,
@@ -356,7 +373,7 @@ class Ledger:
         """
         if limits.database != self._limits.database:
             self._quotas.move(_database(limits))
-        self._limits = limits
+        self._settle(limits)
         self._roster = Roster(limits, users, groups)
         named = {rule.name: rule for rule in rules}
         for holding in list(self._holdings):
@@ -364,10 +381,12 @@ class Ledger:
             before = holding.meter
             if holding.rule is not None:
                 holding.rule = named.get(holding.rule.name)
+            keys = set(holding.keys)
             for key, _, _ in self._counted(holding, entitled):
-                if key not in holding.keys:
+                if key not in keys:
                     self._tally.take(key, 0)
-                    holding.keys.add(key)
+                    keys.add(key)
+            holding.keys = keys
             holding.meter = self._metersOf(holding, entitled)
             holding.holder.metered(holding.meter)
             if before is not None:

@@ -238,6 +238,7 @@ class Outgoing:
         self._dialer = dialer
         self._network = network
         self._timeouts = timeouts
+        self._selective = network.prefer.endswith("-only")
 
     def judge(self, question: Question) -> Verdict:
         """
@@ -286,10 +287,13 @@ class Outgoing:
 
         @raise AddressTypeNotSupported: see L{admit}.
         """
-        self.judge(question)
-        if self._network.prefer.endswith("-only"):
+        policy = self._policy
+        verdict = policy.judgeRequest(question)
+        if not verdict.allowed:
+            raise NotAllowed(verdict.reason)
+        if self._selective:
             return self.admit(question, (host,))
-        verdict = self._policy.judgeAddress(question, host)
+        verdict = policy.judgeAddress(question, host)
         if not verdict.allowed:
             raise NotAllowed(verdict.reason)
         return Admitted((host,), verdict)
@@ -335,13 +339,13 @@ class Outgoing:
         self,
         admitted: Admitted,
         port: int,
-        began: float,
+        began: float | None = None,
         outgoing: tuple[IPAddress, ...] = (),
     ) -> ConnectedSocket | Deferred[Any]:
         """
         Connect to one of the addresses that a request may reach.
 
-        @param began: when the request did; what the look-up has taken counts.
+        @param began: when the request did, as what the look-up has taken counts; by default, now.
 
         @param outgoing: source addresses that go before those of all, at most one of a family.  A
             dialer of somebody else's does not hear of them.
@@ -370,7 +374,8 @@ class Outgoing:
             dialled = reached
             dialled.addErrback(_soleFailed)
         if self._timeouts.connect and not dialled.called:
-            left = began + self._timeouts.connect - self._clock.seconds()
+            now = self._clock.seconds()
+            left = self._timeouts.connect - (0 if began is None else now - began)
             dialled.addTimeout(max(left, 0), self._clock, _connectingTooLong)
         return dialled
 

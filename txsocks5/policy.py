@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from zope.interface import implementer
 
@@ -190,8 +190,9 @@ class SelfProtectingPolicy:
 
         @raise Overloaded: see L{IPolicy.judgeAddress}.
         """
-        # A resolver of somebody else may not know that it should be.
-        address = unmapped(address)
+        if isinstance(address, IPv6Address):
+            # A resolver of somebody else may not know that it should be.
+            address = unmapped(address)
         if question.destination is not None and question.command is not Command.BIND:
             for listener in self._listeners:
                 if listener.port == question.destination.port and any(

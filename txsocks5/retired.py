@@ -76,7 +76,11 @@ class Retired(BareConnection):
     __slots__ = ("_protocol",)
 
     def __init__(self, socket: SocketType, unsent: bytes, protocol: IProtocol) -> None:
-        super().__init__(socket, unsent)
+        # As BareConnection does, in one call.
+        self.socket = socket
+        self.unsent = unsent
+        self.early = b""
+        self.watched = self.readable = self.ending = False
         self._protocol = protocol
 
     def lost(self, *, reset: bool) -> None:

@@ -37,6 +37,8 @@ class Entitlement:
     @ivar expires: the user is refused from this moment on; L{None} for never.
 
     @ivar groups: the groups that the user is in, in the order of the configuration.
+
+    @ivar isLimited: there is a limit of one kind or another.
     """
 
     bandwidth: int = 0
@@ -45,6 +47,11 @@ class Entitlement:
     outgoing: tuple[IPAddress, ...] = ()
     expires: datetime | None = None
     groups: tuple[str, ...] = ()
+    isLimited: bool = attrs.field(init=False, eq=False, repr=False)
+
+    @isLimited.default
+    def _(self) -> bool:
+        return bool(self.bandwidth or self.sessions or self.quota or self.expires)
 
 
 class Roster:

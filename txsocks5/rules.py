@@ -239,4 +239,6 @@ def policyOf(configuration: Configuration, *, local: bool, now: Callable[[], flo
         )
     else:
         policy = DefaultPolicy(local=local, open=configuration.open)
+    if all(user.expires is None for user in configuration.users.values()):
+        return policy
     return ExpiringPolicy(policy, configuration.users, now)

@@ -79,6 +79,7 @@ _T = TypeVar("_T")
 _PLAIN_PORTS = (tcp.Port, unix.Port)
 _NOBODY = Identity("", NO_ACCEPTABLE_METHOD)
 _GONE = "the user is gone"
+_SELECTIONS = [Selection(method).octets() for method in range(256)]
 
 
 @implementer(IHalfCloseableProtocol)
@@ -93,26 +94,28 @@ class SOCKS5Protocol(Protocol):
 
     _log = Logger()
 
+    # What most sessions do not change, or not before they relay, is the class's.
+    _identity = _NOBODY
+    _protection: IProtection | None = None
+    _performance: Performance | None = None
+    _carrier: Carrier | None = None
+    _linger: Linger | None = None
+    # Where the client connects from; None for a UNIX socket.
+    _host: IPAddress | None = None
+    _begun = False
+    _deadlines: Deadlines | None = None
+    # That of policy when the client began to authenticate.
+    _version = 0
+    # What counts this connection among those that have not said yet what they want; and whether it
+    # was turned away for it.
+    _entry = b""
+    _turnedAway = False
+    _unacceptable = "no acceptable method offered"
+
     def __init__(self, factory: SOCKS5Factory) -> None:
         self.factory = factory
         self.record = Record(next(factory.numbers), factory.reactor.seconds())
         self._session = SessionMachine(self, factory.authenticators, self._permitted)
-        self._identity = _NOBODY
-        self._protection: IProtection | None = None
-        self._performance: Performance | None = None
-        self._carrier: Carrier | None = None
-        self._linger: Linger | None = None
-        # Where the client connects from; None for a UNIX socket.
-        self._host: IPAddress | None = None
-        self._begun = False
-        self._deadlines: Deadlines | None = None
-        # That of policy when the client began to authenticate.
-        self._version = 0
-        # What counts this connection among those that have not said yet what they want; and
-        # whether it was turned away for it.
-        self._entry = b""
-        self._turnedAway = False
-        self._unacceptable = "no acceptable method offered"
 
     # What the transport says
 
@@ -253,7 +256,7 @@ class SOCKS5Protocol(Protocol):
         Select a method.
         """
         self._version = self.factory.policy.version
-        self._say(Selection(authenticator.method).octets())
+        self._say(_SELECTIONS[authenticator.method])
         try:
             conversation = authenticator.conversation(self._host)
         except Exception:
@@ -268,7 +271,7 @@ class SOCKS5Protocol(Protocol):
         No method will do.
         """
         self._emit(events.unauthenticated, reason=self._unacceptable, user="")
-        self._say(Selection(NO_ACCEPTABLE_METHOD).octets())
+        self._say(_SELECTIONS[NO_ACCEPTABLE_METHOD])
         self.end("no acceptable method", self._unacceptable)
 
     def awaitRequest(self, accepted: Accepted) -> None:
@@ -292,7 +295,8 @@ class SOCKS5Protocol(Protocol):
         Do what is asked for.
         """
         self._stopDeadline()
-        self._leave()
+        if self._entry:
+            self._leave()
         client = Client(self._identity, self._host, self._stream)
         self._performance = Performance(
             self.factory.means, self._session, client, request, self.record, self._emit
@@ -377,7 +381,8 @@ class SOCKS5Protocol(Protocol):
         Nothing that the client sends from now on means anything.
         """
         self.record.ended = self.record.ended or reason
-        self._stopDeadline()
+        if self._deadlines is not None:
+            self._stopDeadline()
         if self._handshake is not None:
             self._handshake.stop()
             self._handshake = None
@@ -406,7 +411,8 @@ class SOCKS5Protocol(Protocol):
                 self._emit(events.broken, log_failure=Failure())
         if self._performance is not None:
             self._performance.end()
-        self._leave()
+        if self._entry:
+            self._leave()
         if not self._turnedAway:
             self.record.duration = self.factory.reactor.seconds() - self.record.opened
             self.record.reason = self.record.reason or self.record.ended
@@ -486,16 +492,15 @@ class SOCKS5Protocol(Protocol):
         The handshake is over.
         """
         deadlines, self._deadlines = self._deadlines, None
-        if deadlines is not None:
-            deadlines.lift(self._session.expired)
+        assert deadlines is not None
+        deadlines.lift(self._session.expired)
 
     def _leave(self) -> None:
         """
         This connection is none of those any more that have not said what they want.
         """
-        if self._entry:
-            entry, self._entry = self._entry, b""
-            self.factory.means.ledger.leave(entry)
+        entry, self._entry = self._entry, b""
+        self.factory.means.ledger.leave(entry)
 
     def _emit(self, event: events.Event, **fields: object) -> None:
         """

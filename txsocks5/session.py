@@ -225,8 +225,9 @@ _BEFORE_RELAYING = (State.WORKING, State.LISTENING)
 _HANDSHAKING = (State.GREETING, State.AUTHENTICATING, State.REQUESTING)
 _SERVING = (State.WORKING, State.LISTENING, State.RELAYING)
 _PROTECTED = (State.REQUESTING, *_SERVING)
-_LIVING = (*_HANDSHAKING, *_SERVING, State.ENDING)
+_LIVING = (State.ENDING, *_HANDSHAKING, *_SERVING)
 _LATE = (State.ENDING, State.ENDED)
+_UNREAD = (State.AUTHENTICATING, State.WORKING, *_LATE)
 
 
 class OutOfOrder(Exception):
@@ -268,19 +269,17 @@ class SessionMachine:
         self.work: Deferred[None] | None = None
         self.clientDone = False
 
-    def _isDue(self, states: tuple[State, ...], ignored: tuple[State, ...] = _LATE) -> bool:
+    def _overlooked(self, ignored: tuple[State, ...] = _LATE) -> bool:
         """
-        Whether an input means something now.
-
-        @param states: where it does.
+        An input has come in a state where it means nothing.
 
         @param ignored: where it is too late to matter: what was under way has been cancelled, the
             deadline no longer counts, or the end has been heard of from another side.
 
-        @raise OutOfOrder: it can come in neither.
+        @return: L{False}.
+
+        @raise OutOfOrder: it cannot come in this state either.
         """
-        if self.state in states:
-            return True
         if self.state in ignored:
             return False
         raise OutOfOrder(self.state.value)
@@ -293,36 +292,30 @@ class SessionMachine:
         if work is not None:
             work.cancel()
 
-    def _choose(self, offered: bytes) -> IAuthenticator | None:
-        """
-        Find the first of the server's methods that the client has offered and may use
-        (R-1928-10, R-1928-11).
-        """
-        for method, authenticator in self._authenticators.items():
-            if method in offered and self._permitted(method):
-                return authenticator
-        return None
-
     # The handshake
 
     def greeted(self, greeting: Greeting) -> None:
         """
         See L{Session.greeted}.
         """
-        self._isDue(_GREETING, ignored=())
-        authenticator = self._choose(greeting.methods)
-        if authenticator is None:
-            self.state = State.ENDING
-            self._hinge.refuseMethods()
-        else:
-            self.state = State.AUTHENTICATING
-            self._hinge.select(authenticator)
+        if self.state not in _GREETING:
+            raise OutOfOrder(self.state.value)
+        offered = greeting.methods
+        # The first of the server's methods that the client may use, and has offered (R-1928-10,
+        # R-1928-11).
+        for method, authenticator in self._authenticators.items():
+            if method in offered and self._permitted(method):
+                self.state = State.AUTHENTICATING
+                self._hinge.select(authenticator)
+                return
+        self.state = State.ENDING
+        self._hinge.refuseMethods()
 
     def accepted(self, accepted: Accepted) -> None:
         """
         See L{Session.accepted}.
         """
-        if self._isDue(_AUTHENTICATING):
+        if self.state in _AUTHENTICATING or self._overlooked():
             self.state = State.REQUESTING
             self._hinge.awaitRequest(accepted)
 
@@ -330,7 +323,7 @@ class SessionMachine:
         """
         See L{Session.refused}.
         """
-        if self._isDue(_AUTHENTICATING):
+        if self.state in _AUTHENTICATING or self._overlooked():
             self.state = State.ENDING
             self._hinge.end("not authenticated", refused.reason)
 
@@ -338,7 +331,8 @@ class SessionMachine:
         """
         See L{Session.requested}.
         """
-        self._isDue(_REQUESTING, ignored=())
+        if self.state not in _REQUESTING:
+            raise OutOfOrder(self.state.value)
         self.state = State.WORKING
         work = self._hinge.perform(request)
         # What could be done at once is over.
@@ -350,7 +344,7 @@ class SessionMachine:
         See L{Session.malformed}.  Who does not even speak this protocol would not understand an
         answer, so that none is due.
         """
-        if self._isDue(_HANDSHAKING):
+        if self.state in _HANDSHAKING or self._overlooked():
             requesting = self.state is State.REQUESTING
             self.state = State.ENDING
             if requesting:
@@ -362,7 +356,7 @@ class SessionMachine:
         """
         See L{Session.truncated}.
         """
-        if self._isDue(_HANDSHAKING):
+        if self.state in _HANDSHAKING or self._overlooked():
             self.state = State.ENDING
             self._hinge.end("client finished in the midst of the handshake")
 
@@ -370,7 +364,7 @@ class SessionMachine:
         """
         See L{Session.expired}.
         """
-        if self._isDue(_HANDSHAKING, ignored=(*_SERVING, *_LATE)):
+        if self.state in _HANDSHAKING or self._overlooked((*_SERVING, *_LATE)):
             self.state = State.ENDING
             self._hinge.end("handshake took too long")
 
@@ -380,7 +374,7 @@ class SessionMachine:
         """
         See L{Session.listening}.
         """
-        if self._isDue(_WORKING):
+        if self.state in _WORKING or self._overlooked():
             self.state = State.LISTENING
             self._hinge.replyListening(bound)
             work = self._hinge.awaitPeer()
@@ -394,7 +388,7 @@ class SessionMachine:
         """
         See L{Session.established}.
         """
-        if self._isDue(_BEFORE_RELAYING):
+        if self.state in _BEFORE_RELAYING or self._overlooked():
             self.state = State.RELAYING
             self.work = None
             self._hinge.replySucceeded(bound)
@@ -406,7 +400,7 @@ class SessionMachine:
         """
         See L{Session.failed}.
         """
-        if self._isDue(_SERVING):
+        if self.state in _SERVING or self._overlooked():
             relaying = self.state is State.RELAYING
             self.state = State.ENDING
             self.work = None
@@ -420,7 +414,8 @@ class SessionMachine:
         """
         See L{Session.clientFinished}.
         """
-        if not self._isDue(_SERVING):
+        if self.state not in _SERVING:
+            self._overlooked()
             return
         if self.state is State.WORKING:
             # A half-close: what the client has sent so far is for the target (R-1928-47).
@@ -435,7 +430,7 @@ class SessionMachine:
         See L{Session.clientFinishedUnread}.  Whoever sends more than is read before its target is
         there may well finish, too.
         """
-        if self._isDue(_LISTENING, ignored=(State.AUTHENTICATING, State.WORKING, *_LATE)):
+        if self.state in _LISTENING or self._overlooked(_UNREAD):
             self._leaveListening()
 
     def _leaveListening(self) -> None:
@@ -452,7 +447,7 @@ class SessionMachine:
         """
         See L{Session.relayed}.
         """
-        if self._isDue(_RELAYING):
+        if self.state in _RELAYING or self._overlooked():
             self.state = State.ENDING
             self._hinge.flush(reason)
 
@@ -460,7 +455,7 @@ class SessionMachine:
         """
         See L{Session.ceased}.
         """
-        if self._isDue(_RELAYING):
+        if self.state in _RELAYING or self._overlooked():
             self.state = State.ENDING
             self._hinge.end(reason)
 
@@ -468,7 +463,7 @@ class SessionMachine:
         """
         See L{Session.distrusted}.
         """
-        if self._isDue(_PROTECTED):
+        if self.state in _PROTECTED or self._overlooked():
             self.state = State.ENDING
             self._stopWork()
             self._hinge.abort(f"protection violated: {error}")
@@ -477,7 +472,7 @@ class SessionMachine:
         """
         See L{Session.stopped}.
         """
-        if self._isDue(_LIVING, ignored=(State.ENDED,)):
+        if self.state in _LIVING or self._overlooked((State.ENDED,)):
             self.state = State.ENDING
             self._stopWork()
             self._hinge.abort(reason)
@@ -486,7 +481,8 @@ class SessionMachine:
         """
         See L{Session.lost}.
         """
-        if self._isDue(_LIVING, ignored=(State.ENDED,)):
+        if self.state in _LIVING or self._overlooked((State.ENDED,)):
             self.state = State.ENDED
-            self._stopWork()
+            if self.work is not None:
+                self._stopWork()
             self._hinge.release(reason)

@@ -43,6 +43,16 @@ class SocketStream(Stream):
     The protocol hears what any protocol hears, in the same order; it passes a half-close on.
     """
 
+    _buffer = b""
+    _armed = False
+    _ended = False
+    # Whether there may be something to read that will not be told again, and whether the end is
+    # near.
+    _pending = False
+    _near = False
+    _finishing = False
+    _closing = False
+
     def __init__(
         self, junction: Junction, reactor: Any, connected: SocketType, peer: tuple[Any, ...]
     ) -> None:
@@ -51,21 +61,11 @@ class SocketStream(Stream):
 
         @param peer: the address of the other end, as the system tells it.
         """
-        self._begin()
         self._junction = junction
         self._reactor = reactor
         self._socket = connected
         self._descriptor = connected.fileno()
         self._peer = peer
-        self._buffer = b""
-        self._armed = False
-        self._ended = False
-        # Whether there may be something to read that will not be told again, and whether the end
-        # is near.
-        self._pending = False
-        self._near = False
-        self._finishing = False
-        self._closing = False
 
     @property
     def transport(self) -> Any:  # type: ignore[override]

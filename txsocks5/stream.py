@@ -5,6 +5,7 @@ One TCP connection of a session, seen from the relay.
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
 from socket import SocketType
@@ -72,6 +73,12 @@ class IStreamTransport(ITransport, IConsumer, IPushProducer):
         """
 
 
+def nothing() -> None:
+    """
+    Nobody waits.
+    """
+
+
 @implementer(IPushProducer, IPullProducer)
 class Stream:
     """
@@ -95,11 +102,19 @@ class Stream:
     @ivar drained: called when L{blocked} has become false.
     """
 
+    # What most streams keep until they end is the class's: there are many of them.
+    protection: IProtection | None = None
+    blocked = False
+    drained: Callable[[], None] = staticmethod(nothing)
+    readable = True
+    _reading = True
+    _ending = False
+    _gone = False
+
     def __init__(self, transport: ITransport) -> None:
         self.transport = cast(IStreamTransport, transport)
         self._connection = plainConnection(transport)
         self._registering = False
-        self._begin()
         if self._connection is None:
             self.transport.registerProducer(self, True)
         if ITCPTransport.providedBy(transport):
@@ -109,18 +124,6 @@ class Stream:
             with suppress(OSError):
                 transport.setTcpNoDelay(True)
                 transport.setTcpKeepAlive(True)
-
-    def _begin(self) -> None:
-        """
-        Set what does not depend on the transport.
-        """
-        self.protection: IProtection | None = None
-        self.blocked = False
-        self.drained = nothing
-        self.readable = True
-        self._reading = True
-        self._ending = False
-        self._gone = False
 
     def write(self, data: bytes) -> None:
         """
@@ -310,12 +313,6 @@ def streamOf(transport: ITransport) -> Stream:
     The stream of a connection; some transports are one.
     """
     return transport if isinstance(transport, Stream) else Stream(transport)
-
-
-def nothing() -> None:
-    """
-    Nobody waits.
-    """
 
 
 class StreamListener(TypingProtocol):

@@ -141,4 +141,7 @@ def originOf(client: IPAddress) -> bytes:
     What counts as one client address: an IPv4 address, or an IPv6 /64, all of which belongs to
     whoever has one address of it.
     """
-    return client.packed[:8] if isinstance(client, IPv6Address) else client.packed
+    if isinstance(client, IPv6Address):
+        return client.packed[:8]
+    # A third of what C{packed} takes.
+    return int(client).to_bytes(4, "big")
