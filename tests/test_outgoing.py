@@ -418,8 +418,9 @@ class OutgoingTestCase(SynchronousTestCase):
         """
         outgoing = self.outgoing(**options)
         began = self.clock.seconds()
-        found = Deferred.fromCoroutine(outgoing.find(asking(host)))
-        return found.addCallback(outgoing.reach, 80, began)
+        question = asking(host)
+        found = Deferred.fromCoroutine(outgoing.find(question))
+        return found.addCallback(outgoing.reach, question.destination, began)
 
     def refuse(self, *hosts: str) -> None:
         """

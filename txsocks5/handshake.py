@@ -80,10 +80,20 @@ class Handshake:
 
     def received(self, data: bytes) -> None:
         """
-        Octets have come.
+        Octets have come: read as many messages as there are.
+
+        @param data: none, if there is something else to go on with.
         """
         self._ahead += data
-        self._advance()
+        while self._read is not None and self._read():
+            pass
+        if self._read is None:
+            if len(self._ahead) >= _MAX_AHEAD:
+                self._stream.pauseReading()
+                self._swept = True
+                self._sweep.add(self)
+        elif self._finished:
+            self._session.truncated()
 
     def finished(self) -> None:
         """
@@ -93,7 +103,7 @@ class Handshake:
         if self._requested:
             self._session.clientFinished()
         else:
-            self._advance()
+            self.received(b"")
 
     def converse(self, conversation: IConversation) -> None:
         """
@@ -156,20 +166,6 @@ class Handshake:
             except Exception:
                 self._emit(events.broken, log_failure=Failure())
 
-    def _advance(self) -> None:
-        """
-        Read as many messages as there are.
-        """
-        while self._read is not None and self._read():
-            pass
-        if self._read is None:
-            if len(self._ahead) >= _MAX_AHEAD:
-                self._stream.pauseReading()
-                self._swept = True
-                self._sweep.add(self)
-        elif self._finished:
-            self._session.truncated()
-
     def _readGreeting(self) -> bool:
         """
         Read the greeting.
@@ -226,7 +222,7 @@ class Handshake:
         self._sweep.remove(self)
         self._stream.resumeReading()
         if self._take(step) or self._finished:
-            self._advance()
+            self.received(b"")
 
     def _take(self, step: object) -> bool:
         """

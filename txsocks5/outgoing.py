@@ -338,12 +338,14 @@ class Outgoing:
     def reach(
         self,
         admitted: Admitted,
-        port: int,
+        destination: Address,
         began: float | None = None,
         outgoing: tuple[IPAddress, ...] = (),
     ) -> ConnectedSocket | Deferred[Any]:
         """
         Connect to one of the addresses that a request may reach.
+
+        @param destination: what was asked for: the port, and the address if it was one.
 
         @param began: when the request did, as what the look-up has taken counts; by default, now.
 
@@ -358,6 +360,8 @@ class Outgoing:
         @raise TimedOut: it took too long.
         """
         dialled: Deferred[Any]
+        port = destination.port
+        first = admitted.addresses[0]
         if len(admitted.addresses) > 1 or not isinstance(self._dialer, SocketDialer):
             attempts = [
                 partial(self._dial, Address(address, port), outgoing)
@@ -365,8 +369,10 @@ class Outgoing:
             ]
             dialled = race(attempts, self._clock)
         else:
+            if destination.host is not first:
+                destination = Address(first, port)
             try:
-                reached = self._dialer.dial(Address(admitted.addresses[0], port), outgoing)
+                reached = self._dialer.dial(destination, outgoing)
             except Exception as error:
                 raise ConnectFailed([error]) from error
             if isinstance(reached, ConnectedSocket):

