@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from ipaddress import IPv4Address, ip_address
 
+import attrs
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -74,6 +75,37 @@ class PolicyFixture(SynchronousTestCase):
             raise OSError(errno.EMFILE, "too many open files")
 
         self.machineSays(isOwn)
+
+
+class ExposedBeforeTests(PolicyFixture):
+    """
+    A local server, of which others had asked something before it was one.
+    """
+
+    def test_asExposed(self) -> None:
+        """
+        They are judged as what they were: public addresses, and no BIND.
+        """
+        policy = DefaultPolicy(local=True)
+        question = attrs.evolve(ask(), exposed=True)
+        self.assertEqual(policy.judgeRequest(question).reason, "default: authenticated user")
+        self.assertTrue(policy.judgeAddress(question, ip_address("8.8.8.8")).allowed)
+        verdict = policy.judgeAddress(question, ip_address("127.0.0.1"))
+        self.assertEqual(verdict.reason, "default: loopback address at an exposed server")
+        self.assertEqual(
+            policy.judgeAddress(question, HOST).reason, "default: the server's own address"
+        )
+        question = attrs.evolve(ask(Command.BIND), exposed=True)
+        self.assertFalse(policy.judgeRequest(question).allowed)
+
+    def test_withoutAuthentication(self) -> None:
+        """
+        Without authentication only if an exposed server would serve them.
+        """
+        question = attrs.evolve(ask(identity=NOBODY), exposed=True)
+        for isOpen in (False, True):
+            policy = DefaultPolicy(local=True, open=isOpen)
+            self.assertIs(policy.judgeRequest(question).allowed, isOpen)
 
 
 class LocalTests(PolicyFixture):

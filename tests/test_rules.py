@@ -554,6 +554,16 @@ class FloorTests(RulesFixture):
                 self.allowed([allow()], asked(host))
                 self.allowed([allow("*.example")], asked("wiki.example"), host)
 
+    def test_exposedBefore(self) -> None:
+        """
+        Nor does a local server let somebody go there who has asked an exposed one, before it was
+        a local one.
+        """
+        self.local = True
+        question = attrs.evolve(asked("10.0.0.1"), exposed=True)
+        self.assertEqual(self.denied([allow()], question), under("private"))
+        self.allowed([allow("private")], question)
+
     def test_datagrams(self) -> None:
         """
         Datagrams are held to the same.

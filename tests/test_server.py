@@ -21,12 +21,13 @@ from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
 from twisted.protocols.policies import WrappingFactory
 from zope.interface.verify import verifyObject
 
-from txsocks5 import Anonymous, PasswordAuthenticator, SOCKS5Factory
+from txsocks5 import Anonymous, PasswordAuthenticator, SOCKS5Factory, local
 from txsocks5.config import Limits, Network, Quota, Timeouts
 from txsocks5.errors import Overloaded
 from txsocks5.events import EVENTS
 from txsocks5.interfaces import IAuthenticator, Step, Verdict
 from txsocks5.ledger import Ledger
+from txsocks5.policy import DefaultPolicy
 from txsocks5.server import SOCKS5Protocol
 from txsocks5.testing import (
     MemoryConnection,
@@ -945,6 +946,58 @@ class ReviewTests(ServedTestCase):
         self.assertIs(before.budget, after.budget)
         self.assertIs(before.sockets, after.sockets)
         self.assertIsNone(caller.lost)
+
+    def exposed(self) -> SOCKS5Factory:
+        """
+        A server that others than its own machine can reach.
+        """
+        self.patch(local, "isOwn", lambda address: False)
+        return self.serve(policy=DefaultPolicy(open=True), exposed=True)
+
+    def toLocal(self, factory: SOCKS5Factory) -> int:
+        """
+        Nobody else can reach it any more.
+        """
+        return self.reconfigure(factory, policy=DefaultPolicy(local=True, open=True))
+
+    def test_exposedAssociation(self) -> None:
+        """
+        An association of an exposed server does not get the freedom of a local one (S-05), one
+        that is opened later does.
+        """
+        factory = self.exposed()
+        datagram = b"\0\0\0\x01\x7f\0\0\x01\0\x35hello"
+        for sent in (0, 1):
+            caller = self.call(factory)
+            caller.say(GREETING + ASSOCIATE)
+            inside = self.reactor.udpPorts[-1]
+            self.toLocal(factory)
+            inside.deliver(datagram, ("192.0.2.1", 4000))
+            self.flush()
+            outside = [port.sent for port in self.reactor.udpPorts if port is not inside]
+            self.assertEqual(len([each for each in outside if each]), sent)
+
+    def test_exposedConnect(self) -> None:
+        """
+        Nor does a CONNECT by a name that is still looked up; and one that goes on is judged as
+        what it was.
+        """
+        factory = self.exposed()
+        self.resolver.hosts["example.com"] = ["127.0.0.1"]
+        self.resolver.hold = True
+        caller, public = self.call(factory), self.call(factory)
+        caller.say(GREETING + CONNECT_NAME)
+        public.say(GREETING + CONNECT.replace(b"\xc0\x00\x02\x07", b"\x08\x08\x08\x08"))
+        self.answer()
+        self.assertEqual(self.toLocal(factory), 0)
+        self.resolver.release()
+        self.flush()
+        self.assertEqual(caller.answers[1:], [failure(2)])
+        self.assertIn("loopback address", self.events.one("refused")["reason"])
+        caller.abort()
+        self.flush()
+        self.assertEqual(self.reconfigure(factory, policy=DefaultPolicy(local=True)), 1)
+        self.assertReset(public)
 
     def test_drain(self) -> None:
         """

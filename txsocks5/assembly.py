@@ -84,6 +84,7 @@ class Assembly:
             "ledger": self.ledger,
             "network": self.configuration.network,
             "timeouts": self.configuration.timeouts,
+            "exposed": not self.local,
         }
 
     @property
@@ -102,6 +103,7 @@ class Assembly:
             "users": configuration.users,
             "groups": configuration.groups,
             "rules": configuration.rules,
+            "exposed": not self.local,
         }
 
 

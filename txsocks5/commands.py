@@ -110,6 +110,8 @@ class Means:
     @ivar joiner: joins the two sides of a CONNECT or BIND.
 
     @ivar policy: decides; it may be told to decide otherwise while something is under way.
+
+    @ivar exposed: whether others than this machine can reach the server.
     """
 
     outgoing: Outgoing
@@ -121,6 +123,7 @@ class Means:
     ledger: Ledger
     joiner: Joiner
     policy: SelfProtectingPolicy
+    exposed: bool = False
 
 
 @attrs.frozen
@@ -181,7 +184,7 @@ class Performance:
         associating = request.command is _UDP_ASSOCIATE
         destination = None if associating else request.destination
         self._question = record.question = Question(
-            client.identity, client.host, request.command, destination
+            client.identity, client.host, request.command, destination, means.exposed
         )
         record.destination = request.destination
         self._listener: Listener | None = None

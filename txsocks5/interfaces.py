@@ -330,12 +330,16 @@ class Question:
     @ivar destination: the destination as asked, by number or by name; for BIND the
         expected peer.  L{None} where a UDP association itself is in question and
         no datagram yet.
+
+    @ivar exposed: whether others than the server's own machine could reach the server when this
+        was asked first.  It may have become a local one since.
     """
 
     identity: Identity
     client: IPAddress | None
     command: Command
     destination: Address | None
+    exposed: bool = False
 
 
 @attrs.frozen

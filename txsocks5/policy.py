@@ -50,7 +50,8 @@ class DefaultPolicy:
     loopback address or a UNIX socket.  They may do what they could do without it, too.
     Any other server is I{exposed}: it wants authentication, serves CONNECT and UDP
     ASSOCIATE, and lets nobody reach the addresses that only the server can see: see
-    L{SETS <txsocks5.networks.SETS>} and the server's own.
+    L{SETS <txsocks5.networks.SETS>} and the server's own.  What was asked of an exposed server
+    is judged as such, also when it has become a local one.
     """
 
     def __init__(self, *, local: bool = False, open: bool = False) -> None:
@@ -74,11 +75,14 @@ class DefaultPolicy:
         """
         Everything but BIND at an exposed server.
         """
-        if self._local:
+        if self._local and not question.exposed:
             return LOCAL
         if question.command is _BIND:
             return _NO_BIND
-        return OPEN if question.identity.method == Method.NONE else _AUTHENTICATED
+        if question.identity.method != Method.NONE:
+            return _AUTHENTICATED
+        # Others let in nobody else; a local server everybody, but not those who came before.
+        return UNAUTHENTICATED if self._local and not self._open else OPEN
 
     def judgeAddress(self, question: Question, address: IPAddress) -> Verdict:
         """
@@ -86,7 +90,7 @@ class DefaultPolicy:
 
         @raise Overloaded: see L{IPolicy.judgeAddress}.
         """
-        if self._local:
+        if self._local and not question.exposed:
             return LOCAL
         name = containing(address)
         if name is not None:

@@ -62,7 +62,8 @@ class RulePolicy:
 
         @param groups: by the name that rules write behind an C{@}.
 
-        @param local: whether all clients are on the same machine; see L{DefaultPolicy}.
+        @param local: whether all clients are on the same machine; see L{DefaultPolicy}, also for
+            those that were not.
 
         @param open: whether clients need not authenticate, whatever the rules say.
         """
@@ -131,7 +132,8 @@ class RulePolicy:
         denies &= destinations.anything | names | covering
         allows &= holding | names & _behind(denies & covering)
         # The peer of a BIND may be anybody: each is judged when it comes.
-        if self._local or (question.command is Command.BIND and address.is_unspecified):
+        isFree = self._local and not question.exposed
+        if isFree or (question.command is Command.BIND and address.is_unspecified):
             return self._first(allows, denies)
         return self._aboveFloor(address, allows, denies)
 

@@ -546,6 +546,7 @@ class SOCKS5Factory(Factory):
         network: Network | None = None,
         timeouts: Timeouts | None = None,
         journal: IJournal | None = None,
+        exposed: bool = False,
     ) -> None:
         """
         @param reactor: provides what L{ISOCKSReactor} lists.
@@ -570,6 +571,9 @@ class SOCKS5Factory(Factory):
 
         @param journal: writes down what happens to sessions; by default the log of Twisted.
 
+        @param exposed: whether others than this machine can reach the server, for L{Question
+            <txsocks5.interfaces.Question.exposed>}s to policy after it has become a local one.
+
         @raise ValueError: two authenticators have the same method, or one has none that a client
             could select.
         """
@@ -590,10 +594,13 @@ class SOCKS5Factory(Factory):
             resolver or SystemResolver(reactor.nameResolver, now=reactor.seconds),
             network or Network(),
             timeouts or Timeouts(),
+            exposed,
         )
         self._idlers: list[Deferred[None]] = []
 
-    def _settle(self, resolver: IResolver, network: Network, timeouts: Timeouts) -> None:
+    def _settle(
+        self, resolver: IResolver, network: Network, timeouts: Timeouts, exposed: bool
+    ) -> None:
         """
         Make what depends on these settings.
         """
@@ -613,6 +620,7 @@ class SOCKS5Factory(Factory):
             self.ledger,
             Joiner(reactor, sweep, timeouts, self._junction, self._pipes),
             policy,
+            exposed,
         )
 
     def _defaultDialer(self) -> IDialer | SocketDialer:
@@ -714,6 +722,7 @@ class SOCKS5Factory(Factory):
         users: Mapping[str, User],
         groups: Mapping[str, Group],
         rules: Iterable[Rule],
+        exposed: bool = False,
     ) -> int:
         """
         Serve in another way from now on.  Sessions that are still allowed go on; the others end.
@@ -723,6 +732,8 @@ class SOCKS5Factory(Factory):
         @param authenticators: see L{__init__}, for this and the next ones.
 
         @param limits: see L{Ledger.reconfigure}, for this and the next ones.
+
+        @param exposed: see L{__init__}.  What began at an exposed server is judged as that.
 
         @return: how many sessions have ended.
 
@@ -738,7 +749,7 @@ class SOCKS5Factory(Factory):
         self.authenticators.update(replacing)
         self.policy.replace(policy)
         deadlines, associations = self.deadlines, self.means.associations
-        self._settle(resolver, network, timeouts)
+        self._settle(resolver, network, timeouts, exposed)
         self.means.associations.shareWith(associations)
         if self.numPorts:
             self.deadlines.stay()
