@@ -1018,6 +1018,75 @@ class HomewardTests(AssociationTestCase):
         self.assertDropped(3)
 
 
+class ReviewTests(AssociationTestCase):
+    """
+    Tests for L{Association.review}: policy has become another one.
+    """
+
+    def setUp(self) -> None:
+        """
+        An association has three hosts that answer, one of them by name.
+        """
+        super().setUp()
+        self.open()
+        for host in (DNS, "b.example", SIX):
+            self.send(host)
+        self.answer(b"before")
+        self.assertEqual(len(self.returned), 3)
+        self.inside.sent.clear()
+
+    def answer(self, payload: bytes) -> None:
+        """
+        All of them answer.
+        """
+        four, six = self.outside
+        four.deliver(payload, (DNS, 53))
+        four.deliver(payload, (OTHER, 53))
+        six.deliver(payload, (SIX, 53))
+
+    def test_asBefore(self) -> None:
+        """
+        Where all is still allowed, nothing changes, and no name is looked up again.
+        """
+        self.association.review()
+        self.answer(b"after")
+        self.assertEqual(len(self.returned), 3)
+        self.send("b.example", b"more")
+        self.assertEqual(self.resolver.asked, ["b.example"])
+        self.assertDropped(0)
+
+    def test_noLonger(self) -> None:
+        """
+        What is not allowed any more is neither sent to nor answers, be it asked for by number or
+        by name; the others go on.
+        """
+        no = Verdict(False, "no")
+        self.policy.addresses = {DNS: no, OTHER: no}
+        self.association.review()
+        for socket in self.outside:
+            socket.sent.clear()
+        self.answer(b"after")
+        for host in (DNS, "b.example", SIX):
+            self.send(host)
+        self.assertEqual(self.returned, [(b"after", f"[{SIX}]:53")])
+        self.assertEqual(self.sent, [(b"hi", f"[{SIX}]:53")])
+        self.assertDropped(4)
+
+    def test_allowedNow(self) -> None:
+        """
+        What was denied and is allowed now is sent to.
+        """
+        denied = "192.0.2.9"
+        self.policy.addresses = {denied: Verdict(False, "no")}
+        self.send(denied, b"early")
+        self.policy.addresses = {}
+        self.send(denied, b"early")
+        self.association.review()
+        self.send(denied, b"late")
+        self.assertIn((b"late", f"{denied}:53"), self.sent)
+        self.assertDropped(2)
+
+
 class FragmentsTests(AssociationTestCase):
     """
     Tests for fragmented datagrams; their order is the matter of L{txsocks5.reassembly}.
