@@ -50,7 +50,7 @@ LAYERS = (
     ("channel", "interfaces", "local"),
     # Single rooms: none of them knows of a session.
     ("conditions", "encapsulation", "journal", "passwd", "policy", "quotas", "retired", "roster"),
-    ("recvmmsg",),
+    ("recvmmsg", "side"),
     ("accesslog", "datagrams", "doubts", "kernel", "rules", "throttle", "wrapped"),
     ("stream", "tickets", "userlist"),
     ("auth", "htpasswd", "initiator", "linger", "pam", "relay", "socketstream"),

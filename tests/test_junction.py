@@ -15,7 +15,7 @@ from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from txsocks5.junction import ENDING, READABLE, WRITABLE, Junction
+from txsocks5.junction import ENDING, READABLE, WRITABLE, Junction, isEmpty
 from txsocks5.testing import MemoryReactor, RecordedEvents
 
 from .sockets import JunctionFixture, Peer
@@ -192,6 +192,21 @@ class WatchTests(JunctionFixture):
         self.junction.leave()
         self.assertEqual(self.reactor.readers, [])
 
+    def test_isEmpty(self) -> None:
+        """
+        Whether there is nothing to read, and so an event will come; where the system does not tell
+        that is not known.
+        """
+        for near, peer in (self.tcp(), self.unix()):
+            self.assertTrue(isEmpty(near.fileno()))
+            peer.send(b"xy")
+            self.assertFalse(isEmpty(near.fileno()))
+            near.recv(1)
+            self.assertFalse(isEmpty(near.fileno()))
+            near.recv(1)
+            self.assertTrue(isEmpty(near.fileno()))
+        self.assertFalse(isEmpty(self.listening().fileno()))
+
     def test_closedMeanwhile(self) -> None:
         """
         What happens to one socket closes another of which the same look has told: nobody is told.
@@ -241,6 +256,61 @@ class TurnTests(JunctionFixture):
         self.assertEqual([watcher.turns for watcher in watchers], [1, 1, 1])
         self.reactor.turn()
         self.assertEqual([watcher.turns for watcher in watchers], [1, 2, 1])
+
+    def test_withinALook(self) -> None:
+        """
+        Who wants more while the junction looks goes on within the same look, after the others, but
+        not for ever: then it is the reactor's turn.
+        """
+        order: list[str] = []
+        for name in ("one", "two"):
+            watcher = Recorder()
+            near, peer = self.unix()
+            self.junction.watch(near.fileno(), watcher)
+            peer.send(b"x")
+
+            def goOn(name: str = name, watcher: Recorder = watcher) -> None:
+                order.append(name)
+                self.junction.later(watcher)
+
+            watcher.then = goOn
+        self.junction.doRead()
+        self.assertEqual(order, ["one", "two"] * 4)
+        self.assertEqual(len(self.reactor.getDelayedCalls()), 1)
+
+    def test_nobodyLeft(self) -> None:
+        """
+        The reactor is not asked for a turn if everybody has got all within the look.
+        """
+        watcher = Recorder()
+        near, peer = self.unix()
+        self.junction.watch(near.fileno(), watcher)
+        peer.send(b"x")
+        watcher.then = lambda: watcher.turns or self.junction.later(watcher)
+        self.junction.doRead()
+        self.assertEqual((len(watcher.heard), watcher.turns), (1, 1))
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_oneTurnEach(self) -> None:
+        """
+        Who waits for its turn, gets it since something has happened, and wants more, has no other
+        one in the same look.
+        """
+        watcher = Recorder()
+        near, peer = self.unix()
+        self.junction.watch(near.fileno(), watcher)
+        turns: list[int] = []
+
+        def then() -> None:
+            turns.append(len(watcher.heard))
+            self.junction.later(watcher)
+            peer.send(b"x")
+
+        watcher.then = then
+        self.junction.later(watcher)
+        peer.send(b"x")
+        self.junction.doRead()
+        self.assertEqual((turns, watcher.turns), ([1, 2, 3, 4], 0))
 
     def test_broken(self) -> None:
         """

@@ -114,33 +114,58 @@ class PoolTests(SynchronousTestCase):
 
     def test_refused(self) -> None:
         """
-        The system refuses large pipes to this user: they are not asked for again.
+        The system refuses the largest pipes to this user, or all large ones: the next smaller size
+        is tried.
         """
         real = fcntl.fcntl
-        asked = []
+        allowed = 256 * 1024
 
         def refuse(descriptor: int, command: int, argument: int = 0) -> int:
-            if command == pipes._SET_SIZE:
-                asked.append(argument)
+            if command == pipes._SET_SIZE and argument > allowed:
                 raise PermissionError(errno.EPERM, "Operation not permitted")
             return real(descriptor, command, argument)
 
         self.patch(fcntl, "fcntl", refuse)
-        for pipe in (self.take(), self.take()):
-            self.assertEqual(pipe.size, real(pipe.sink, fcntl.F_GETPIPE_SZ))
+        smaller = self.take()
+        self.assertEqual(smaller.size, 256 * 1024)
+        allowed = 0
+        usual = self.take()
+        self.assertEqual(usual.size, real(usual.sink, fcntl.F_GETPIPE_SZ))
+        for pipe in (smaller, usual):
             self.pool.discard(pipe)
-        self.assertEqual(len(asked), 1)
 
     def test_manyInUse(self) -> None:
         """
-        When many are in use further ones are as the system makes them.
+        The more there are, the smaller are further ones: so they hold no more than 64 MiB together,
+        and little more.  Those that were closed do not count.
         """
-        self.patch(pipes, "_MAX_LARGE", 1)
-        large, small = self.take(), self.take()
-        self.assertEqual(large.size, pipes._LARGE)
-        self.assertLess(small.size, large.size)
-        for pipe in (large, small):
+        self.patch(pipes, "_SIZES", ((128 * 1024, 256 * 1024), (64 * 1024, 384 * 1024)))
+        self.patch(pipes, "_MAX_IDLE", 0)
+        self.pool.stay()
+        sizes = [128, 128, 64, 64]
+        taken = [self.take() for _ in sizes]
+        self.assertEqual([pipe.size // 1024 for pipe in taken], sizes)
+        usual = self.take()
+        self.assertEqual(usual.size, fcntl.fcntl(usual.sink, fcntl.F_GETPIPE_SZ))
+        self.pool.discard(usual)
+        for _ in range(3):
+            self.pool.give(taken.pop())
+        taken.append(self.take())
+        self.assertEqual(taken[-1].size // 1024, 128)
+        for pipe in taken:
             self.pool.discard(pipe)
+        self.assertEqual(self.pool._capacity, 0)
+
+    def test_tiny(self) -> None:
+        """
+        A pipe that the system has made tiny, for a user who has many, is not kept.
+        """
+        self.patch(pipes, "_SIZES", ((4096, 1 << 20),))
+        pipe = self.take()
+        self.assertEqual(pipe.size, 4096)
+        self.pool.give(pipe)
+        self.assertFalse(isOpen(pipe.source) or isOpen(pipe.sink))
+        self.assertEqual(self.pool.inUse, 0)
 
     def test_otherSystems(self) -> None:
         """

@@ -4,8 +4,11 @@ One reader in the reactor for all relayed sockets.
 
 from __future__ import annotations
 
+import fcntl
 import select
 import sys
+import termios
+from collections.abc import Iterable, Sequence
 from typing import Any
 from typing import Protocol as TypingProtocol
 
@@ -17,7 +20,7 @@ from zope.interface import implementer
 
 from . import events
 
-__all__ = ["BUFFER", "ENDING", "READABLE", "WRITABLE", "Junction", "Watcher"]
+__all__ = ["BUFFER", "ENDING", "READABLE", "WRITABLE", "Junction", "Watcher", "isEmpty"]
 
 BUFFER = 64 * 1024
 """
@@ -45,6 +48,20 @@ octet, so that a read which brings less than was asked for has not brought all; 
 
 _READING = _IN | getattr(select, "EPOLLRDHUP", 0) | getattr(select, "EPOLLPRI", 0) | _EDGE
 _WRITING = _READING | WRITABLE
+
+
+_NOTHING = bytes(4)
+
+
+def isEmpty(descriptor: int) -> bool:
+    """
+    Whether there is nothing to read from a socket that is watched, so that whatever comes will be
+    told.  This does not hold for one of which an end or an urgent octet has been told.
+    """
+    try:
+        return fcntl.ioctl(descriptor, termios.FIONREAD, _NOTHING) == _NOTHING
+    except OSError:
+        return False
 
 
 class Watcher(TypingProtocol):
@@ -98,6 +115,8 @@ class Junction:
         self._waiting: dict[Watcher, None] = {}
         self._next: IDelayedCall | None = None
         self._leaving = False
+        # It is our own turn.
+        self._looking = False
         self.buffer = bytearray(BUFFER)
         self.view = memoryview(self.buffer)
 
@@ -176,38 +195,75 @@ class Junction:
         Call C{goOn}, once, when the others have had their turn.
         """
         self._waiting[watcher] = None
-        if self._next is None:
-            self._next = self._reactor.callLater(0, self._goOn)
+        if not self._looking:
+            self._callLater()
 
-    def _goOn(self) -> None:
+    def _callLater(self) -> None:
         """
-        Give those their turn who have more to do.
+        Have the reactor call us in its next turn, for those who wait.
+        """
+        if self._next is None:
+            self._next = self._reactor.callLater(0, self._called)
+
+    def _called(self) -> None:
+        """
+        The reactor has had its turn.
         """
         self._next = None
         waiting, self._waiting = self._waiting, {}
+        self._goOn(waiting)
+
+    def _goOn(self, waiting: Iterable[Watcher]) -> None:
+        """
+        Give those their turn who have more to do.
+        """
         for watcher in waiting:
-            try:
-                watcher.goOn()
-            except BaseException:
-                self._broke(watcher)
+            # Who waits again has had it, because something has happened.
+            if watcher not in self._waiting:
+                try:
+                    watcher.goOn()
+                except BaseException:
+                    self._broke(watcher)
 
     def doRead(self) -> None:
         """
         Something has happened to some of the sockets.
         """
-        watchers = self._watchers
+        self._looking = True
+        try:
+            self._look()
+        finally:
+            self._looking = False
+            if self._waiting:
+                self._callLater()
+
+    def _look(self) -> None:
+        """
+        Look what has happened, and give those their turn who wait, a few times.
+        """
         for _ in range(_ROUNDS):
             # It may be closed by what happens.
             happened = () if self._epoll is None else self._epoll.poll(0, _BATCH)
-            if not happened:
+            waiting = self._waiting
+            if waiting:
+                self._waiting = {}
+            elif not happened:
                 return
-            for descriptor, what in happened:
-                watcher = watchers.get(descriptor)
-                if watcher is not None:
-                    try:
-                        watcher.happened(what)
-                    except BaseException:
-                        self._broke(watcher)
+            self._tell(happened)
+            self._goOn(waiting)
+
+    def _tell(self, happened: Sequence[tuple[int, int]]) -> None:
+        """
+        Tell the watchers of all that has happened at once.
+        """
+        watchers = self._watchers
+        for descriptor, what in happened:
+            watcher = watchers.get(descriptor)
+            if watcher is not None:
+                try:
+                    watcher.happened(what)
+                except BaseException:
+                    self._broke(watcher)
 
     def _broke(self, watcher: Watcher) -> None:
         """

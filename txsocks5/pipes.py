@@ -10,12 +10,18 @@ from contextlib import suppress
 
 __all__ = ["Pipe", "PipePool"]
 
-_LARGE = 256 * 1024
+_SIZES = ((512 * 1024, 32 * 1024 * 1024), (256 * 1024, 64 * 1024 * 1024))
 """
-What one move can take.  Smaller pipes move less than the sockets could, larger ones are not faster.
+How many octets a pipe is to hold, as long as all pipes together hold no more than so many.  The
+larger it is, the less processor time it takes to move a gigabyte; beyond that both ends wait for
+their memory.
 """
 
-_MAX_LARGE = 256
+_USUAL = 64 * 1024
+"""
+What the system makes by itself, unless this user has many already.
+"""
+
 _MAX_IDLE = 16
 
 # Python has the name from 3.10 on, on Linux.
@@ -46,8 +52,8 @@ class PipePool:
     """
     Lends pipes to whoever has octets to hold, and keeps a few empty ones for the next.
 
-    Of those in use 256 at the most are large, so that peers which do not read tie up 64 MiB, and
-    little more with the small ones behind those.
+    The first 64 hold 512 KiB, those after them 256 KiB until all together hold 64 MiB: that is what
+    peers which do not read tie up, and little more with the small ones behind those.
 
     @ivar inUse: how many are lent.
     """
@@ -56,8 +62,8 @@ class PipePool:
         self.inUse = 0
         self._idle: list[Pipe] = []
         self._kept = _MAX_IDLE
-        # The system may refuse large pipes, to a user who has many already.
-        self._large = _SET_SIZE is not None
+        # What all can hold, those included that are idle.
+        self._capacity = 0
 
     def take(self) -> Pipe | None:
         """
@@ -72,27 +78,33 @@ class PipePool:
             source, sink = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return None
-        if self._large and self.inUse < _MAX_LARGE:
-            self._enlarge(sink)
-        size = 64 * 1024 if _GET_SIZE is None else fcntl.fcntl(sink, _GET_SIZE)
+        size = self._sized(sink)
+        self._capacity += size
         self.inUse += 1
         return Pipe(source, sink, size)
 
-    def _enlarge(self, sink: int) -> None:
+    def _sized(self, sink: int) -> int:
         """
-        Make a pipe large, and do not try that again if the system refuses.
+        Make a pipe as large as it can be.
+
+        @return: how many octets it holds.
         """
-        assert _SET_SIZE is not None
-        try:
-            fcntl.fcntl(sink, _SET_SIZE, _LARGE)
-        except OSError:
-            self._large = False
+        if _SET_SIZE is None or _GET_SIZE is None:
+            return _USUAL
+        for size, together in _SIZES:
+            if self._capacity + size <= together:
+                # The system may refuse this to a user who has many pipes already.
+                with suppress(OSError):
+                    fcntl.fcntl(sink, _SET_SIZE, size)
+                    break
+        return fcntl.fcntl(sink, _GET_SIZE)
 
     def give(self, pipe: Pipe) -> None:
         """
         Bring back a pipe that is empty again.
         """
-        if len(self._idle) < self._kept:
+        # One that the system has made smaller than usual is not worth keeping.
+        if len(self._idle) < self._kept and pipe.size >= _USUAL:
             self.inUse -= 1
             self._idle.append(pipe)
         else:
@@ -120,8 +132,8 @@ class PipePool:
         for pipe in idle:
             self._close(pipe)
 
-    @staticmethod
-    def _close(pipe: Pipe) -> None:
+    def _close(self, pipe: Pipe) -> None:
+        self._capacity -= pipe.size
         for descriptor in (pipe.source, pipe.sink):
             with suppress(OSError):
                 os.close(descriptor)
