@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPullProducer, IPushProducer, ISSLTransport
 from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.task import deferLater
 from twisted.internet.testing import StringTransport
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
@@ -647,6 +648,52 @@ class SocketTests(TestCase):
         self.assertIs(self.stream.fate(), Fate.FINISHED)
         self.reset()
         self.assertIs(self.stream.fate(), Fate.RESET)
+
+    async def test_fateOfTheFinished(self) -> None:
+        """
+        Where both sides have sent FIN, and the peer's is still to be read, that is no reset,
+        whoever was first.
+        """
+        self.stream.pauseReading()
+        self.peer.sendall(b"data")
+        self.peer.shutdown(socket.SHUT_WR)
+        await self.finished()
+        self.assertIs(self.stream.fate(), Fate.FINISHED)
+        self.assertIs(self.stream.fate(), Fate.FINISHED)
+
+    async def test_fateOfTheFirstToFinish(self) -> None:
+        """
+        The same where the peer is the second.
+        """
+        self.stream.pauseReading()
+        await self.finished()
+        self.assertIs(self.stream.fate(), Fate.OPEN)
+        self.peer.sendall(b"data")
+        self.peer.shutdown(socket.SHUT_WR)
+        self.assertIs(self.stream.fate(), Fate.FINISHED)
+
+    async def test_fateOfTheResetBehindFIN(self) -> None:
+        """
+        A reset is one, also of a connection that we have finished.
+        """
+        self.stream.pauseReading()
+        await self.finished()
+        self.peer.sendall(b"data")
+        self.reset()
+        self.assertIs(self.stream.fate(), Fate.RESET)
+
+    async def finished(self) -> None:
+        """
+        Send FIN, and wait until the peer has it.
+        """
+        self.stream.finish()
+        self.peer.setblocking(False)
+        while True:
+            try:
+                self.assertEqual(self.peer.recv(1), b"")
+                return
+            except BlockingIOError:
+                await deferLater(reactor, 0)
 
     def test_fateUnknown(self) -> None:
         """

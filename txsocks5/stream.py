@@ -221,7 +221,11 @@ class Stream:
         except (OSError, AttributeError):
             return Fate.OPEN
         if state == _CLOSED:
-            return Fate.RESET
+            # So it is when both have sent FIN, too, though there may be much to read still; but
+            # then there is no error.  Asking for that takes it away, which whoever asks for the
+            # fate of a connection does not mind: one that has been reset is ended.
+            finished = self._ending and not handle.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            return Fate.FINISHED if finished else Fate.RESET
         return Fate.FINISHED if state in _PEER_FINISHED else Fate.OPEN
 
     def exhausted(self) -> None:
