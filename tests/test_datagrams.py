@@ -525,6 +525,15 @@ class EndTests(SocketTestCase):
         made.close()
         self.assertEqual(made.send([b"1", b"1"], PEER), [0, 1])
 
+    def test_writable(self) -> None:
+        """
+        To hear that there is room is news of another socket, and does no harm: the reactor tells
+        what it has heard of a descriptor to whoever has it now.
+        """
+        made = self.make()
+        self.assertIsNone(made.doWrite())
+        self.assertEqual(self.reactor.readers, [made])
+
     def test_lost(self) -> None:
         """
         If the reactor gives it up, it is closed, and its owner hears why, once.

@@ -246,6 +246,12 @@ class DatagramSocket:
             self._received(arrived)
         return broken
 
+    def doWrite(self) -> None:
+        """
+        Nothing.  The reactor never is to say when there is room, but it can have heard that, in
+        this very turn, of another socket that had the same descriptor until a moment ago.
+        """
+
     def _readMany(self, reader: Reader) -> Datagrams:
         """
         Read as many datagrams as there are, in one call: the more there have been, the more next
