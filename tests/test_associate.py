@@ -1330,6 +1330,18 @@ class EndTests(AssociationTestCase):
         self.assertLetGo()
         self.assertEqual(self.ends, [])
 
+    def test_abortedAgain(self) -> None:
+        """
+        To end it once more changes nothing: its ports may be those of others by now.
+        """
+        self.busy()
+        server = self.association._server
+        ports = set(server.outside)
+        self.association.abort("server stopped")
+        server.outside |= ports
+        self.association.close()
+        self.assertEqual(server.outside, ports)
+
     def test_late(self) -> None:
         """
         What the system had received before the sockets were closed is not relayed any more, and
@@ -1696,6 +1708,17 @@ class TogetherTests(AssociationTestCase):
         self.traffic.sessions[1].passed = tap.passed  # type: ignore[method-assign]
         self.come(*[datagram(DNS, payload) for payload in (b"1", b"2", b"3")])
         self.assertEqual([payloads for payloads, _ in self.gone], [[b"1"]])
+
+    def test_nothingNewWhenEnded(self) -> None:
+        """
+        When it is ended with a datagram, no name of the next is looked up.
+        """
+        self.make()
+        tap: Any = self.traffic.sessions[0]
+        tap.passed = lambda *passage: self.association.abort("over quota")
+        self.come(datagram(DNS, b"1"), datagram("a.example", b"2"), datagram("b.example", b"3"))
+        self.assertEqual([payloads for payloads, _ in self.gone], [[b"1"]])
+        self.assertEqual(self.resolver.asked, [])
 
     def test_broken(self) -> None:
         """

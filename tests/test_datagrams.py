@@ -6,12 +6,14 @@ them use sockets on the loopback address, read as soon as something has come.
 from __future__ import annotations
 
 import errno
+import gc
 import select
 import socket
 import sys
 from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
+from weakref import ref
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -184,6 +186,24 @@ class Scripted:
         if isinstance(answer, OSError):
             raise answer
         return answer
+
+
+class Owner:
+    """
+    Whoever opens a socket, and is called by it.
+    """
+
+    socket: Any
+
+    def received(self, arrived: Datagrams) -> None:
+        """
+        Datagrams have come.
+        """
+
+    def lost(self, reason: Failure) -> None:
+        """
+        The socket is broken.
+        """
 
 
 class SocketTestCase(SynchronousTestCase):
@@ -533,6 +553,22 @@ class EndTests(SocketTestCase):
         made = self.make()
         self.assertIsNone(made.doWrite())
         self.assertEqual(self.reactor.readers, [made])
+
+    def test_freed(self) -> None:
+        """
+        A closed one does not know whom to call any more, who may well know it: nothing waits for
+        the garbage collector.
+        """
+        gc.disable()
+        self.addCleanup(gc.enable)
+        for reactor in (Descriptors(), MemoryReactor()):
+            owner = Owner()
+            seen = ref(owner)
+            sockets = Sockets(reactor)
+            owner.socket = sockets.open(LOOPBACK, 0, owner.received, owner.lost)
+            owner.socket.close()
+            del owner
+            self.assertIsNone(seen())
 
     def test_lost(self) -> None:
         """

@@ -29,6 +29,7 @@ LAYERS = (
         "sharedtally",
         "sharing",
         "sweep",
+        "ties",
     ),
     # Octets and values.
     ("wire._addresses",),

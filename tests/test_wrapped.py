@@ -197,13 +197,13 @@ class SeenThroughTests(SynchronousTestCase):
         Both the peer's FIN and our own come through.
         """
         wrapper, inner, connection = self.wrapped()
-        heard: list[str] = []
-        inner.writeConnectionLost = lambda: heard.append("ours")  # type: ignore[method-assign]
+        heard: list[object] = []
+        self.patch(RecordingPeer, "writeConnectionLost", lambda peer: heard.append(peer))
         passHalfClose(wrapper, inner)
         connection.server.loseWriteConnection()
         connection.client.loseWriteConnection()
         connection.flush()
-        self.assertEqual(heard, ["ours"])
+        self.assertEqual(heard.count(inner), 1)
         self.assertTrue(inner.finished)
         self.assertIsNone(inner.lost)
 

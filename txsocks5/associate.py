@@ -21,6 +21,7 @@ from .peers import Datagrams, Peer, hostOf
 from .reassembly import Budget, Reassembly
 from .sources import Sources
 from .sweep import Idler, Sweep
+from .ties import loosely
 from .wire import Address, IPAddress, splitDatagram
 
 __all__ = ["Association", "Associations"]
@@ -158,7 +159,11 @@ class Association:
         # Who looks on may end the session with any datagram, so that the next must not be gone.
         self._together = tap is None
         self._destinations = Destinations(
-            server.outgoing, question, server.sweep.now, self._outward, self._drop
+            server.outgoing,
+            question,
+            server.sweep.now,
+            loosely(self._outward),
+            loosely(self._drop),
         )
         self._sources = Sources(server.network.udpFullCone)
         self._reassembly = Reassembly(server.budget)
@@ -250,6 +255,9 @@ class Association:
 
         @return: its destination and payload, if it is; no destination otherwise.
         """
+        if self._over:
+            # Who looks on has ended the session with the datagram before.
+            return None, b""
         try:
             fragment, field, payload = splitDatagram(data, strict=self._server.network.strict)
             destination = self._destinations.find(field)
@@ -471,8 +479,11 @@ class Association:
 
     def close(self) -> None:
         """
-        Close all sockets and drop everything that waits.
+        Close all sockets and drop everything that waits.  Nothing happens if that has been done.
         """
+        if self._over:
+            # The ports may be somebody else's by now.
+            return
         self._over = True
         self._server.sweep.remove(self)
         self._destinations.close()

@@ -264,7 +264,9 @@ class PasswordAuthenticator:
             return Refused(str(error), username)
         try:
             avatar = await self._ask(UsernamePassword(credentials.username, credentials.password))
-        except LoginFailed:
+        except LoginFailed as error:
+            # What it has come through knows it, and the password.
+            error.__traceback__ = None
             reason = "wrong user name or password"
             delay = turn.failed()
         except Overloaded as error:
@@ -298,7 +300,8 @@ class PasswordAuthenticator:
         for checker in self._checkers:
             try:
                 avatar: object = await self._requestAvatarId(checker, credentials)
-            except LoginFailed:
+            except LoginFailed as error:
+                error.__traceback__ = None
                 asked = True
                 continue
             except CancelledError:

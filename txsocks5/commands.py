@@ -229,14 +229,18 @@ class Performance:
         A command has failed, or has been cancelled.
         """
         error = reason.value
-        if isinstance(error, CancelledError):
-            return
         assert error is not None
+        if isinstance(error, CancelledError):
+            # What it has come through knows it.
+            reason.cleanFailure()
+            return
         attempts = error.errors if isinstance(error, ConnectFailed) else (error,)
         for attempt in attempts:
             if not isinstance(attempt, _FORESEEN):
                 # Somebody's policy, resolver, dialer or observer is broken; or we are.
                 self._emit(events.broken, log_failure=Failure(attempt))
+            attempt.__traceback__ = None
+        error.__traceback__ = None
         self._session.failed(error)
 
     def _connect(self) -> Deferred[Any] | None:
@@ -432,6 +436,8 @@ class Performance:
             record.fromClient = self.carrier.fromClient
             record.toClient = self.carrier.toClient
             record.dropped = self.carrier.dropped
+            # It may know us, by way of its peer and the port that let that in.
+            self.carrier = None
         elif self._target is not None:
             # It has come too late.
             if isinstance(self._target, ConnectedSocket):
@@ -443,7 +449,9 @@ class Performance:
             self._holding = None
         # These belong to us as long as the session has not come to the point of using them.
         if self._listener is not None:
-            self._listener.close()
+            # It knows us.
+            listener, self._listener = self._listener, None
+            listener.close()
         if self._association is not None:
             self._association.close()
         if self._tap is not None:

@@ -336,8 +336,9 @@ class DatagramSocket:
         The reactor has given the socket up.
         """
         if self._socket.fileno() != -1:
+            lost = self._lost
             self.close()
-            self._lost(reason)
+            lost(reason)
 
     def close(self) -> None:
         """
@@ -346,6 +347,8 @@ class DatagramSocket:
         if self._socket.fileno() != -1:
             self._reactor.removeReader(self)
             self._socket.close()
+            # Whoever it has called knows it, too.
+            del self._received, self._lost
 
 
 def _bound(interface: str, port: int) -> socket.socket:
@@ -453,3 +456,11 @@ class DatagramPort(DatagramProtocol):
         Close the socket.
         """
         self._port.stopListening()
+        # Whoever has been called knows this, too.
+        self._received = _ignore
+
+
+def _ignore(arrived: Datagrams) -> None:
+    """
+    Nobody wants to know any more.
+    """

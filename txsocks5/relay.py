@@ -12,7 +12,7 @@ from .bandwidth import Meter
 from .config import Timeouts
 from .errors import reasonOf
 from .interfaces import IRelayTap
-from .stream import Fate, Stream, TargetProtocol, endedWell
+from .stream import Fate, Stream, TargetProtocol, endedWell, nothing
 from .sweep import Idler, Sweep
 from .wire import Address
 
@@ -172,6 +172,12 @@ class Flow:
         self._held = b""
         self._finishing = False
         self.meter = None
+
+    def release(self) -> None:
+        """
+        Both streams are gone: do not know any more who has been called.
+        """
+        self._paused = self._ended = nothing
 
 
 class CopyingRelay:
@@ -337,6 +343,9 @@ class CopyingRelay:
             other.abort()
         if not self._open:
             self._sweep.remove(self)
+            # They know us: now nothing is left to the garbage collector.
+            self._outward.release()
+            self._homeward.release()
 
     def _end(self, reason: str) -> None:
         """

@@ -110,6 +110,8 @@ class Stream:
     _reading = True
     _ending = False
     _gone = False
+    # The transport knows us for as long as it is there.
+    _registered = False
 
     def __init__(self, transport: ITransport) -> None:
         self.transport = cast(IStreamTransport, transport)
@@ -117,6 +119,7 @@ class Stream:
         self._registering = False
         if self._connection is None:
             self.transport.registerProducer(self, True)
+            self._registered = True
         if ITCPTransport.providedBy(transport):
             # Every message of the server is a segment of its own (R-1928-02), and
             # relayed data wait for nobody.  UNIX sockets of Twisted 24.10 say that they have
@@ -244,7 +247,8 @@ class Stream:
         if self._ending:
             return False
         self._ending = True
-        if self.blocked or self._connection is None:
+        if self.blocked or self._registered:
+            self._registered = False
             self.transport.unregisterProducer()
         return True
 
@@ -310,6 +314,10 @@ class Stream:
         self._ending = True
         self.readable = False
         self.drained = nothing
+        if self._registered:
+            # Not every transport forgets by itself whom it knows: TLS does not.
+            self._registered = False
+            self.transport.unregisterProducer()
 
 
 def streamOf(transport: ITransport) -> Stream:
@@ -375,6 +383,7 @@ class TargetProtocol(Protocol):
         if self._finished:
             listener.finished()
         if self._lost is not None:
+            self._listener = None
             listener.lost(self._lost)
 
     def retire(self) -> BareConnection:
@@ -415,8 +424,10 @@ class TargetProtocol(Protocol):
         Pass on that the connection is gone.
         """
         self.stream.lost()
-        if self._listener is not None:
-            self._listener.lost(reason)
+        # It knows us, too.
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.lost(reason)
         else:
             self._lost = reason
 

@@ -10,9 +10,10 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, ISSLTransport, I
 from twisted.internet.tcp import Connection
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import TLSMemoryBIOProtocol
-from zope.interface import alsoProvides
+from zope.interface import directlyProvides, providedBy
 
 from . import local
+from .ties import loosely
 from .wire import IPAddress
 
 __all__ = ["isNowhere", "knowsClient", "passHalfClose", "plainConnection", "reachedAddresses"]
@@ -26,9 +27,11 @@ def passHalfClose(wrapper: ProtocolWrapper, protocol: IHalfCloseableProtocol) ->
     """
     if not ISSLTransport.providedBy(wrapper):
         hooked: Any = wrapper
-        hooked.readConnectionLost = protocol.readConnectionLost
-        hooked.writeConnectionLost = protocol.writeConnectionLost
-        alsoProvides(wrapper, IHalfCloseableProtocol)
+        # The protocol knows the wrapper.
+        hooked.readConnectionLost = loosely(protocol.readConnectionLost)
+        hooked.writeConnectionLost = loosely(protocol.writeConnectionLost)
+        # As alsoProvides does, which leaves something to the garbage collector.
+        directlyProvides(wrapper, providedBy(wrapper), IHalfCloseableProtocol)
 
 
 def reachedAddresses(transport: ITransport) -> list[IPAddress]:
