@@ -426,7 +426,7 @@ class PartsTests(AssemblyFixture):
         first = assemble(self.reactor, Configuration())
         factory = SOCKS5Factory(self.reactor, **first.parts)
         second = assemble(self.reactor, Configuration(timeouts=Timeouts(bind=5)))
-        self.assertEqual(factory.reconfigure(**second.settings), 0)
+        self.assertEqual(self.successResultOf(factory.reconfigure(**second.settings)), 0)
         self.assertEqual(factory.timeouts.bind, 5)
 
     def test_nothingHappens(self) -> None:

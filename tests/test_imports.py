@@ -28,6 +28,7 @@ LAYERS = (
         "shared",
         "sharedtally",
         "sharing",
+        "slices",
         "sweep",
         "ties",
     ),

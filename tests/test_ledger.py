@@ -640,7 +640,8 @@ class ReconfigureTests(LedgerTestCase):
         """
         ledger = self.ledger()
         held = [self.hold(ledger)[0] for _ in range(3)]
-        ledger.reconfigure(Limits(sessions=2, sessionsPerUser=9), {}, {})
+        first = ledger.reconfigure(Limits(sessions=2, sessionsPerUser=9), {}, {})
+        self.successResultOf(first)
         ledger.reconfigure(Limits(sessions=2, sessionsPerUser=9), {}, {})
         for holding in held[:2]:
             self.assertRaises(Overloaded, ledger.hold, asking(), None, Session())
@@ -658,3 +659,32 @@ class ReconfigureTests(LedgerTestCase):
         holding.release()
         ledger.reconfigure(Limits(bandwidthPerUser=1000), {}, {})
         self.assertEqual(session.meters, [])
+
+    def test_many(self) -> None:
+        """
+        Of many sessions some get their limits in each turn of the reactor: neither one that has
+        ended by then, nor limits that have been replaced.
+        """
+        ledger = self.ledger()
+        held = [self.hold(ledger) for _ in range(10)]
+
+        def metered(meter: Meter | None) -> None:
+            self.clock.rightNow += 0.002
+
+        for _, session in held:
+            self.patch(session, "metered", metered)
+        first = ledger.reconfigure(Limits(bandwidthPerUser=1000), {}, {})
+        limited = [holding for holding, _ in held if holding.meter is not None]
+        self.assertEqual(len(limited), 3)
+        gone = next(holding for holding, _ in held if holding.meter is None)
+        gone.release()
+        second = ledger.reconfigure(Limits(bandwidthPerUser=5000), {}, {})
+        self.assertNoResult(first)
+        self.assertNoResult(second)
+        self.clock.advance(0)
+        self.assertEqual(self.successResultOf(first), 3)
+        self.assertEqual(self.successResultOf(second), 9)
+        self.assertIsNone(gone.meter)
+        for holding, _ in held:
+            if holding is not gone:
+                self.assertEqual(self.allowance(holding), 1000)

@@ -36,6 +36,7 @@ from txsocks5.testing import (
     PrivateProtection,
     RecordingPeer,
     ScriptedAuthenticator,
+    ScriptedPolicy,
 )
 from txsocks5.wire import Address
 
@@ -725,11 +726,11 @@ class ReviewTests(ServedTestCase):
     The server serves in another way while sessions are under way.
     """
 
-    def reconfigure(self, factory: SOCKS5Factory, *authenticators: Any, **options: Any) -> int:
+    def reconfiguring(
+        self, factory: SOCKS5Factory, *authenticators: Any, **options: Any
+    ) -> Deferred[int]:
         """
-        Serve in another way.
-
-        @return: how many sessions have ended.
+        Begin to serve in another way.
         """
         given: dict[str, Any] = {
             "authenticators": authenticators or (Anonymous(),),
@@ -742,9 +743,17 @@ class ReviewTests(ServedTestCase):
             "groups": {},
             "rules": (),
         }
-        ended = factory.reconfigure(**(given | options))
+        return factory.reconfigure(**(given | options))
+
+    def reconfigure(self, factory: SOCKS5Factory, *authenticators: Any, **options: Any) -> int:
+        """
+        Serve in another way.
+
+        @return: how many sessions have ended.
+        """
+        reviewed = self.reconfiguring(factory, *authenticators, **options)
         self.flush()
-        return ended
+        return self.successResultOf(reviewed)
 
     def passwords(self, *names: bytes) -> PasswordAuthenticator:
         """
@@ -860,6 +869,58 @@ class ReviewTests(ServedTestCase):
             self.assertReset(caller)
             self.assertReset(target)
 
+    def test_many(self) -> None:
+        """
+        Thousands of sessions do not make the others wait until all have been judged: each turn of
+        the reactor brings some.  None escapes by what happens to it in between, and those that
+        begin meanwhile are not looked at.
+        """
+        factory = self.serve()
+        relaying, connecting, asking = ([self.call(factory) for _ in range(8)] for _ in range(3))
+        for caller in relaying:
+            caller.say(GREETING + CONNECT)
+            self.answer()
+        for caller in connecting:
+            caller.say(GREETING + CONNECT)
+        for caller in asking:
+            caller.say(GREETING)
+        stricter, callLater = ScriptedPolicy(), self.reactor.callLater
+        turns: list[int] = [0]
+
+        def judgeRequest(question: Any) -> Verdict:
+            turns[-1] += 1
+            self.reactor.rightNow += 0.001
+            return Verdict(False, "rule 2")
+
+        self.patch(stricter, "judgeRequest", judgeRequest)
+        reviewed = self.reconfiguring(factory, policy=stricter)
+        self.assertNoResult(reviewed)
+        new = self.call(factory)
+        new.say(GREETING)
+        for caller in asking:
+            caller.say(CONNECT)
+        for dial in self.dialer.dials[8:]:
+            if not dial.cancelled:
+                dial.accept(RecordingPeer())
+        self.flush()
+
+        def inTurn(*call: Any) -> Any:
+            turns.append(0)
+            return callLater(*call)
+
+        self.patch(self.reactor, "callLater", inTurn)
+        self.reactor.advance(0)
+        self.flush()
+        self.successResultOf(reviewed)
+        self.assertGreater(len(turns), 2)
+        self.assertLessEqual(max(turns[1:]), 5)
+        for caller in relaying:
+            self.assertReset(caller)
+        for caller in (*connecting, *asking):
+            self.assertNotIn(GRANTED, caller.answers)
+        self.assertEqual(len(self.traffic.questions), 8)
+        self.assertIsNone(new.lost)
+
     def test_cannotTell(self) -> None:
         """
         Who cannot be judged for now goes on (S-11).
@@ -906,7 +967,7 @@ class ReviewTests(ServedTestCase):
             return True
 
         self.patch(factory, "stands", stands)
-        self.assertEqual(factory.review(), 0)
+        self.assertEqual(self.successResultOf(factory.review()), 0)
 
     def test_turnAway(self) -> None:
         """

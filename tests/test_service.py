@@ -22,7 +22,7 @@ import attrs
 from twisted.application.service import IService, MultiService
 from twisted.internet import reactor as installedReactor
 from twisted.internet import ssl
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
 from twisted.internet.endpoints import (
     TCP4ClientEndpoint,
     TCP6ClientEndpoint,
@@ -976,7 +976,12 @@ class ReloadTests(ServiceFixture):
         than an hour, as somebody may set the calendar.
         """
         reviews: list[float] = []
-        self.patch(self.factory, "review", lambda: reviews.append(self.reactor.seconds()) or 0)
+
+        def review() -> Deferred[int]:
+            reviews.append(self.reactor.seconds())
+            return succeed(0)
+
+        self.patch(self.factory, "review", review)
         self.service.startService()
         users = {
             name: User(expires=datetime.fromtimestamp(seconds, UTC))

@@ -23,6 +23,7 @@ from .errors import NotAllowed, OverLimit, Overloaded
 from .interfaces import Question
 from .quotas import Account, Quotas
 from .roster import Entitlement, Roster
+from .slices import inSlices
 from .tally import LocalTally, Tally, originOf
 from .usage import UsageDatabase
 from .wire import IPAddress
@@ -363,34 +364,49 @@ class Ledger:
         users: Mapping[str, User],
         groups: Mapping[str, Group],
         rules: Iterable[Rule] = (),
-    ) -> None:
+    ) -> Deferred[int]:
         """
         Let other limits hold from now on.  Sessions that are more than is allowed now go on, but
-        they count; how much may be relayed holds for all at once.
+        they count; how much may be relayed holds for all of them.
 
         @param rules: those of the policy from now on.  A session belongs to the rule of the same
             name as before, if there is one.
+
+        @return: a Deferred that fires with how many sessions it holds for, when it does for all:
+            of thousands, for some more in each turn of the reactor.
         """
         if limits.database != self._limits.database:
             self._quotas.move(_database(limits))
         self._settle(limits)
         self._roster = Roster(limits, users, groups)
         named = {rule.name: rule for rule in rules}
-        for holding in list(self._holdings):
-            entitled = self._roster.entitlement(holding.name)
-            before = holding.meter
-            if holding.rule is not None:
-                holding.rule = named.get(holding.rule.name)
-            keys = set(holding.keys)
-            for key, _, _ in self._counted(holding, entitled):
-                if key not in keys:
-                    self._tally.take(key, 0)
-                    keys.add(key)
-            holding.keys = keys
-            holding.meter = self._metersOf(holding, entitled)
-            holding.holder.metered(holding.meter)
-            if before is not None:
-                before.replaced()
+        return inSlices(self._clock, self._holdings, partial(self._fit, self._roster, named))
+
+    def _fit(self, roster: Roster, rules: Mapping[str, Rule], holding: Holding) -> int:
+        """
+        Let the limits hold for a session, unless it has ended or there are others by now.
+
+        @param rules: by their names.
+
+        @return: 1 if they do, 0 if not.
+        """
+        if roster is not self._roster or holding not in self._holdings:
+            return 0
+        entitled = roster.entitlement(holding.name)
+        before = holding.meter
+        if holding.rule is not None:
+            holding.rule = rules.get(holding.rule.name)
+        keys = set(holding.keys)
+        for key, _, _ in self._counted(holding, entitled):
+            if key not in keys:
+                self._tally.take(key, 0)
+                keys.add(key)
+        holding.keys = keys
+        holding.meter = self._metersOf(holding, entitled)
+        holding.holder.metered(holding.meter)
+        if before is not None:
+            before.replaced()
+        return 1
 
 
 def _keyOf(kind: bytes, name: str) -> bytes:

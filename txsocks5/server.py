@@ -57,6 +57,7 @@ from .outgoing import Outgoing, TCPDialer
 from .pipes import PipePool
 from .policy import DefaultPolicy, SelfProtectingPolicy
 from .session import SessionMachine
+from .slices import inSlices
 from .socketstream import SocketStream
 from .stream import endedWell, streamOf
 from .sweep import Sweep
@@ -723,7 +724,7 @@ class SOCKS5Factory(Factory):
         groups: Mapping[str, Group],
         rules: Iterable[Rule],
         exposed: bool = False,
-    ) -> int:
+    ) -> Deferred[int]:
         """
         Serve in another way from now on.  Sessions that are still allowed go on; the others end.
         What was under way before is judged by the new policy as well, and keeps to the other
@@ -735,7 +736,7 @@ class SOCKS5Factory(Factory):
 
         @param exposed: see L{__init__}.  What began at an exposed server is judged as that.
 
-        @return: how many sessions have ended.
+        @return: a Deferred that fires with how many sessions have ended, see L{review}.
 
         @raise ValueError: see L{SOCKS5Factory}; nothing has changed then.
         """
@@ -754,16 +755,19 @@ class SOCKS5Factory(Factory):
         if self.numPorts:
             self.deadlines.stay()
         deadlines.leave()
-        self.ledger.reconfigure(limits, users, groups, rules)
-        return self.review()
+        fitted = self.ledger.reconfigure(limits, users, groups, rules)
+        return fitted.addCallback(lambda ignored: self.review())
 
-    def review(self) -> int:
+    def review(self) -> Deferred[int]:
         """
-        End the sessions that are not allowed any more.
+        End the sessions that are not allowed any more.  Of thousands, some are looked at in each
+        turn of the reactor.  What any of them asks for in between is judged as it is asked.
 
-        @return: how many.
+        @return: a Deferred that fires with how many have ended, when all have been looked at.
         """
-        return sum([self._each(session, session.review) for session in list(self.sessions)])
+        return inSlices(
+            self.reactor, self.sessions, lambda session: self._each(session, session.review)
+        )
 
     def _each(self, session: SOCKS5Protocol, call: Callable[[], _T]) -> _T | bool:
         """

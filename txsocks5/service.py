@@ -233,10 +233,11 @@ class SOCKS5Service(Service):
         self._listen, self._configuration = configuration.listen, configuration
         # Before others hold, those who come by these must not.
         self._factory.turnAway([each.address for each in removed if each.address is not None])
-        ended = self._factory.reconfigure(**settings)
+        reviewed = self._factory.reconfigure(**settings)
         for listening in added:
             self._admit(None, listening)
         self._lookForExpired()
+        ended = await reviewed
         events.reloaded.emit(self._log, changed=", ".join(changed) or "nothing", ended=ended)
 
     async def _exchange(self, removed: Sequence[Listening], added: Sequence[Listening]) -> None:
