@@ -16,6 +16,7 @@ from zope.interface import implementer
 
 from txsocks5 import acceptor as module
 from txsocks5.acceptor import Acceptor
+from txsocks5.junction import DATA
 from txsocks5.testing import RecordedEvents
 
 from .sockets import JunctionFixture, Peer
@@ -145,6 +146,36 @@ class AcceptorTests(JunctionFixture):
                     self.assertTrue(handle.getsockopt(level, option))
             acceptor.stop()
         self.assertEqual(len(self.factory.built), 15)
+
+    def test_atOnce(self) -> None:
+        """
+        What a client has said before it is accepted is heard with its connection; and if hearing it
+        fails, that is its own end alone.
+        """
+        acceptor = self.begin()
+        early, worse = self.call(), self.call()
+        early.send(b"octets")
+        worse.send(b"octets")
+
+        def failing(data: bytes) -> None:
+            raise ZeroDivisionError
+
+        build = self.factory.buildProtocol
+
+        def building(addr: object) -> Echo | None:
+            built = build(addr)
+            if len(self.factory.built) == 2:
+                built.dataReceived = failing  # type: ignore[method-assign, union-attr]
+            return built
+
+        self.patch(self.factory, "buildProtocol", building)
+        acceptor._expected = 2
+        acceptor.happened(DATA)
+        for peer in (early, worse):
+            peer.look()
+        self.assertEqual((early.received, worse.reset), (b"octets", True))
+        self.assertEqual([each.lost for each in self.factory.built], [False, True])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_crowd(self) -> None:
         """

@@ -15,7 +15,7 @@ from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from txsocks5.junction import ENDING, READABLE, WRITABLE, Junction, isEmpty
+from txsocks5.junction import DATA, ENDING, READABLE, WRITABLE, Junction, isEmpty
 from txsocks5.testing import MemoryReactor, RecordedEvents
 
 from .sockets import JunctionFixture, Peer
@@ -340,6 +340,22 @@ class TurnTests(JunctionFixture):
         self.turns()
         self.assertEqual((bad.broken, len(good.heard)), (2, 1))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
+
+    def test_tell(self) -> None:
+        """
+        A watcher can be told what its socket has not told the junction; and if it fails at that, it
+        is told so.
+        """
+        good, bad = Recorder(), Recorder()
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        bad.then = fail
+        for watcher in (good, bad):
+            self.junction.tell(watcher, DATA)
+        self.assertEqual((good.heard, good.broken, bad.broken), ([DATA], 0, 1))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
 class LeaveTests(JunctionFixture):

@@ -15,7 +15,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from . import events
-from .junction import Junction
+from .junction import DATA, Junction
 from .socketstream import SocketStream
 
 __all__ = ["Acceptor"]
@@ -170,3 +170,6 @@ class Acceptor:
         except OSError as error:
             self._tell(error)
             stream.abort()
+        else:
+            # Most clients have spoken by now, and what they have said is not told then.
+            self._junction.tell(stream, DATA)

@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from . import events
 
-__all__ = ["BUFFER", "ENDING", "READABLE", "WRITABLE", "Junction", "Watcher", "isEmpty"]
+__all__ = ["BUFFER", "DATA", "ENDING", "READABLE", "WRITABLE", "Junction", "Watcher", "isEmpty"]
 
 BUFFER = 64 * 1024
 """
@@ -32,7 +32,7 @@ _ROUNDS = 4
 
 # Not there on systems without it, where no Junction is made.
 _EDGE: int = getattr(select, "EPOLLET", 0)
-_IN: int = getattr(select, "EPOLLIN", 0)
+DATA: int = getattr(select, "EPOLLIN", 0)
 WRITABLE: int = getattr(select, "EPOLLOUT", 0)
 ENDING: int = (
     getattr(select, "EPOLLRDHUP", 0)
@@ -40,13 +40,13 @@ ENDING: int = (
     | getattr(select, "EPOLLERR", 0)
     | getattr(select, "EPOLLPRI", 0)
 )
-READABLE: int = _IN | ENDING
+READABLE: int = DATA | ENDING
 """
 What C{happened} is told: there is something to read, be it an end; an end is near, or an urgent
 octet, so that a read which brings less than was asked for has not brought all; there is room.
 """
 
-_READING = _IN | getattr(select, "EPOLLRDHUP", 0) | getattr(select, "EPOLLPRI", 0) | _EDGE
+_READING = DATA | getattr(select, "EPOLLRDHUP", 0) | getattr(select, "EPOLLPRI", 0) | _EDGE
 _WRITING = _READING | WRITABLE
 
 
@@ -158,7 +158,7 @@ class Junction:
 
         @raise OSError: the system cannot watch it.
         """
-        self._attach().register(descriptor, _IN)
+        self._attach().register(descriptor, DATA)
         self._watchers[descriptor] = watcher
 
     def handOver(self, descriptor: int, watcher: Watcher) -> None:
@@ -249,10 +249,10 @@ class Junction:
                 self._waiting = {}
             elif not happened:
                 return
-            self._tell(happened)
+            self._tellAll(happened)
             self._goOn(waiting)
 
-    def _tell(self, happened: Sequence[tuple[int, int]]) -> None:
+    def _tellAll(self, happened: Sequence[tuple[int, int]]) -> None:
         """
         Tell the watchers of all that has happened at once.
         """
@@ -264,6 +264,15 @@ class Junction:
                     watcher.happened(what)
                 except BaseException:
                     self._broke(watcher)
+
+    def tell(self, watcher: Watcher, what: int) -> None:
+        """
+        Tell a watcher what has been found out in another way.
+        """
+        try:
+            watcher.happened(what)
+        except BaseException:
+            self._broke(watcher)
 
     def _broke(self, watcher: Watcher) -> None:
         """
