@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import gc
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 from weakref import ref
@@ -73,6 +74,32 @@ class MovingTests(KernelFixture):
         )
         relay.begin()
         client.send(b"octets")
+        self.until(lambda: target.received == b"octets", target)
+        relay.abort("enough")
+
+    def test_alreadyTold(self) -> None:
+        """
+        What the junction has told somebody else of is not told again: it is looked for.
+        """
+        near, client = self.pair()
+        far, target = self.pair()
+        told: list[int] = []
+        another: Any = SimpleNamespace(happened=told.append)
+        self.junction.watch(near.fileno(), another)
+        client.send(b"octets")
+        self.until(lambda: bool(told))
+        connection = Connection(near)
+        connection.watched = connection.readable = True
+        relay = KernelRelay(
+            self.junction,
+            self.pipes,
+            connection,
+            Connection(far),
+            self.sweep,
+            Timeouts(),
+            self.reasons.append,
+        )
+        relay.begin()
         self.until(lambda: target.received == b"octets", target)
         relay.abort("enough")
 

@@ -13,7 +13,7 @@ from typing import Any
 from txsocks5 import junction, pipes, side
 from txsocks5.junction import ENDING, READABLE
 
-from .joined import BULK, Connection, KernelFixture
+from .joined import BULK, KernelFixture
 from .meters import Purse
 from .sockets import Peer
 
@@ -33,22 +33,6 @@ class MovingTests(KernelFixture):
         self.assertEqual((relay.fromClient, relay.toClient), (len(BULK), len(BULK)))
         self.assertEqual(self.pipes.inUse, 0)
         self.assertGreater(len(self.pipes._idle), 0)
-
-    def test_alreadyWatched(self) -> None:
-        """
-        A socket that the junction watches already is not registered again.
-        """
-        near, peer = self.pair()
-        relay = self.relay()
-        connection = Connection(near)
-        connection.watched = True
-        self.junction.watch(near.fileno(), self)  # type: ignore[arg-type]
-        watched = side.Side(relay, connection, "another")
-        watched.other = relay._target
-        watched.watch(self.junction)
-        peer.send(b"octets")
-        self.until(lambda: self.target.received == b"octets", self.target)
-        watched.close(reset=False)
 
     def test_ahead(self) -> None:
         """
@@ -531,7 +515,7 @@ class EndTests(KernelFixture):
             self.target.abort()
             self.inner.socket.setblocking(False)
             relay._client._bulk = 2 if splicing else 0
-            relay._client._readable = True
+            relay._client.readable = True
             relay._client.move()
             self.assertOver("^target lost: ", reset=True)
 
@@ -560,7 +544,7 @@ class EndTests(KernelFixture):
         relay = self.make()
         self.client.abort()
         relay._client._bulk = 2
-        relay._client._readable = True
+        relay._client.readable = True
         relay.begin()
         self.assertOver("^client lost: connection reset by peer$", reset=True)
 

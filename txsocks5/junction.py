@@ -138,7 +138,7 @@ class Junction:
 
         @raise OSError: the system cannot watch it.
         """
-        self._attach().register(descriptor, _READING)
+        (self._epoll or self._attach()).register(descriptor, _READING)
         self._watchers[descriptor] = watcher
 
     def _attach(self) -> select.epoll:
@@ -147,9 +147,8 @@ class Junction:
 
         @raise OSError: the process has no file descriptor left.
         """
-        if self._epoll is None:
-            self._epoll = select.epoll()
-            self._reactor.addReader(self)
+        self._epoll = select.epoll()
+        self._reactor.addReader(self)
         return self._epoll
 
     def watchArrivals(self, descriptor: int, watcher: Watcher) -> None:
@@ -158,7 +157,7 @@ class Junction:
 
         @raise OSError: the system cannot watch it.
         """
-        self._attach().register(descriptor, DATA)
+        (self._epoll or self._attach()).register(descriptor, DATA)
         self._watchers[descriptor] = watcher
 
     def handOver(self, descriptor: int, watcher: Watcher) -> None:

@@ -91,8 +91,11 @@ class KernelRelay:
         self._client.other = self._target
         self._target.other = self._client
         try:
-            self._client.watch(junction)
-            self._target.watch(junction)
+            for side in (self._client, self._target):
+                if side.connection.watched:
+                    junction.handOver(side.descriptor, side)
+                else:
+                    junction.watch(side.descriptor, side)
         except OSError as error:
             self._end(f"cannot be watched: {reasonOf(error)}", reset=True)
             raise
@@ -112,9 +115,9 @@ class KernelRelay:
             self._target.take(self._target.connection.early)
         # First what the client is owed: sending that tells of a reset which reading would take for
         # a regular end, as the reply has met it already.
-        if self.running:
+        if self.running and (self._target.held or self._target.readable):
             self._target.move()
-        if self.running:
+        if self.running and (self._client.held or self._client.readable):
             self._client.move()
 
     @property

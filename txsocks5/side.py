@@ -100,6 +100,8 @@ class Side:
 
     @ivar done: its peer has sent FIN.
 
+    @ivar readable: there may be more to take from it.
+
     @ivar held: octets taken from it that the other one has not accepted: in a pipe, or in memory.
     """
 
@@ -108,7 +110,6 @@ class Side:
         "_bulk",
         "_ending",
         "_pipe",
-        "_readable",
         "_relay",
         "_rest",
         "_spliceable",
@@ -121,6 +122,7 @@ class Side:
         "name",
         "octets",
         "other",
+        "readable",
         "socket",
     )
 
@@ -140,22 +142,11 @@ class Side:
         self._bulk = 0
         self._ending = connection.ending
         self._pipe: Pipe | None = None
-        self._readable = connection.readable
+        self.readable = connection.readable
         self._rest = b""
         self._spliceable = True
         self._unsent = 0
         self._waiting = False
-
-    def watch(self, junction: Junction) -> None:
-        """
-        Begin to hear what happens to the socket.
-
-        @raise OSError: the system cannot watch it.
-        """
-        if self.connection.watched:
-            junction.handOver(self.descriptor, self)
-        else:
-            junction.watch(self.descriptor, self)
 
     # What the junction says
 
@@ -171,10 +162,16 @@ class Side:
                 # Nothing would be read now, which would tell.
                 self._lookForReset()
         if events & READABLE and not self.done:
-            self._readable = True
+            self.readable = True
             # While something is held there is no room, of which we shall be told.
             if not self.held:
-                self.move()
+                if self._bulk or self._relay.meter is not None:
+                    self.move()
+                    return
+                # Most of what is small comes whole.
+                self._copy(BUFFER)
+                if self.readable:
+                    self.move()
 
     def goOn(self) -> None:
         """
@@ -214,7 +211,7 @@ class Side:
         """
         left, most = _TURN, _ANY
         relay = self._relay
-        while relay.running and (not self.held or self._drain()) and self._readable:
+        while relay.running and (not self.held or self._drain()) and self.readable:
             if left <= 0:
                 if self.octets > _TRIED:
                     self.other.expect(_UNSENT_TRIED)
@@ -257,7 +254,7 @@ class Side:
         try:
             count = self.socket.recv_into(junction.buffer, most)
         except BlockingIOError:
-            self._readable = False
+            self.readable = False
             return 0
         except OSError as error:
             self._relay.sideLost(self, error)
@@ -267,7 +264,7 @@ class Side:
             return 0
         if count < most:
             # That was all, and more would be told; but the end may have been told with it.
-            self._readable = self._ending
+            self.readable = self._ending
         else:
             if self._spliceable and most >= _BULK:
                 self._bulk = _PATIENCE
@@ -315,7 +312,7 @@ class Side:
                 # A short splice does not tell that this was all: a pipe takes as many pieces as it
                 # has pages, however small they are.
                 if count < asked and not self._ending and isEmpty(source):
-                    self._readable = False
+                    self.readable = False
                     break
         except OSError as error:
             code = error.errno or errno.EIO
@@ -339,7 +336,7 @@ class Side:
             if self._ending:
                 self._bulk = 0
             else:
-                self._readable = False
+                self.readable = False
         elif code == errno.EINVAL:
             self._bulk = 0
             self._spliceable = False
@@ -422,7 +419,7 @@ class Side:
         """
         The peer has sent FIN.  Nothing is held, or it would not have been read.
         """
-        self._readable = False
+        self.readable = False
         self.done = True
         self._relay.finished(self)
 
