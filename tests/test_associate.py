@@ -1087,6 +1087,53 @@ class ReviewTests(AssociationTestCase):
         self.assertDropped(2)
 
 
+class ExpiryTests(AssociationTestCase):
+    """
+    Policy changes its mind while an association is open.
+    """
+
+    def setUp(self) -> None:
+        """
+        An association has been used.
+        """
+        super().setUp()
+        self.open()
+        self.send(DNS)
+        self.send(OTHER)
+
+    def test_user(self) -> None:
+        """
+        When the user is not allowed to have it any longer, it ends within a minute or so, without
+        another datagram.
+        """
+        self.policy.request = Verdict(False, "default: the user expired")
+        self.pump(61)
+        self.assertEqual(self.ends, ["no longer allowed: default: the user expired"])
+        self.assertOver()
+
+    def test_destination(self) -> None:
+        """
+        A host that is not allowed any longer gets nothing more, and does not answer.
+        """
+        self.policy.addresses = {DNS: Verdict(False, "too late")}
+        self.pump(61)
+        for port in self.outside:
+            port.sent.clear()
+        self.send(DNS)
+        self.send(OTHER)
+        self.assertEqual(self.sent, [(b"hi", f"{OTHER}:53")])
+        self.pump(1)
+        for host in (DNS, OTHER):
+            self.outside[0].deliver(b"yo", (host, 53))
+        self.assertEqual(self.returned, [(b"yo", f"{OTHER}:53")])
+
+    def pump(self, seconds: int) -> None:
+        """
+        Let time pass.
+        """
+        self.reactor.pump([1.0] * seconds)
+
+
 class FragmentsTests(AssociationTestCase):
     """
     Tests for fragmented datagrams; their order is the matter of L{txsocks5.reassembly}.

@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from txsocks5 import destinations
 from txsocks5.config import Network, Timeouts
 from txsocks5.destinations import MAX_DESTINATIONS, Destination, Destinations, Target
-from txsocks5.errors import NameNotResolved, Overloaded, ProtocolError
+from txsocks5.errors import NameNotResolved, NotAllowed, Overloaded, ProtocolError
 from txsocks5.interfaces import Identity, Question, Verdict
 from txsocks5.outgoing import Outgoing
 from txsocks5.testing import MemoryReactor, ScriptedDialer, ScriptedPolicy, ScriptedResolver
@@ -343,15 +343,6 @@ class ForgettingTests(DestinationsTestCase):
         self.assertEqual(self.resolver.asked, ["a.example"])
         self.assertEqual(self.resolver.cancelled, [])
 
-    def test_numbers(self) -> None:
-        """
-        What was asked for by number is judged once, however long it is used.
-        """
-        for _ in range(4):
-            self.relay(HERE)
-            self.passTime(60)
-        self.assertEqual(len(self.policy.questions), 1)
-
     def test_notJudgedForNow(self) -> None:
         """
         A number that could not be judged, since the system had no socket to find out with, say,
@@ -370,10 +361,10 @@ class ForgettingTests(DestinationsTestCase):
             self.make()
         self.assertEqual(self.dropped, 0)
 
-    def test_deniedForGood(self) -> None:
+    def test_deniedOnce(self) -> None:
         """
         One that policy denies, by the request or by the address, or whose family is switched off,
-        is judged once.
+        is judged once a minute.
         """
         no, yes = Verdict(False, "no"), Verdict(True, "yes")
         for request, addresses, prefer in (
@@ -385,7 +376,7 @@ class ForgettingTests(DestinationsTestCase):
             self.policy.request, self.policy.addresses[SIX] = request, addresses
             self.relay(SIX)
             self.policy.request, self.policy.addresses[SIX] = yes, yes
-            self.passTime(60)
+            self.passTime(59)
             self.relay(SIX)
         self.assertEqual(self.sent, [(b"hi", [])] * 6)
         self.assertEqual(len(self.policy.questions), 3)
@@ -500,6 +491,114 @@ class ReviewTests(DestinationsTestCase):
             self.policy.request = verdict
             self.resolver.release()
             self.assertEqual(self.sent, [(b"hi", hosts)])
+
+
+class AgainTests(DestinationsTestCase):
+    """
+    Policy changes its mind by itself: somebody's time is over, say.
+    """
+
+    def test_denied(self) -> None:
+        """
+        An address is judged again after a minute, whatever has been sent there meanwhile; it is
+        told which can be sent to no more.
+        """
+        for host in (HERE, THERE):
+            self.relay(host, b"1")
+        self.policy.addresses = {HERE: Verdict(False, "too late")}
+        self.passTime(59)
+        self.relay(HERE, b"2")
+        self.assertEqual(self.destinations.denied(), set())
+        self.passTime(1)
+        for host in (HERE, THERE):
+            self.relay(host, b"3")
+        self.assertEqual(
+            self.sent,
+            [(b"1", [HERE]), (b"1", [THERE]), (b"2", [HERE]), (b"3", []), (b"3", [THERE])],
+        )
+        self.assertEqual(self.destinations.denied(), {HERE})
+        self.assertEqual(self.destinations.denied(), set())
+
+    def test_otherPort(self) -> None:
+        """
+        An address that can be sent to at another port is none of those.
+        """
+        for port in (53, 54):
+            self.find(HERE, port)
+        judge = self.policy.judgeAddress
+
+        def judgeAddress(question: Question, host: Any) -> Verdict:
+            assert question.destination is not None
+            if question.destination.port == 53:
+                return Verdict(False, "too late")
+            return judge(question, host)
+
+        self.patch(self.policy, "judgeAddress", judgeAddress)
+        self.passTime(60)
+        self.assertEqual(self.find(HERE).targets, ())
+        self.assertEqual(len(self.find(HERE, 54).targets), 1)
+        self.assertEqual(self.destinations.denied(), set())
+
+    def test_allowed(self) -> None:
+        """
+        One that was denied may be allowed then.
+        """
+        self.policy.addresses = {HERE: Verdict(False, "too early")}
+        self.relay(HERE)
+        self.policy.addresses = {}
+        self.passTime(60)
+        self.relay(HERE)
+        self.assertEqual(self.sent, [(b"hi", []), (b"hi", [HERE])])
+
+    def test_cannotTell(self) -> None:
+        """
+        Where that cannot be told all stays as it is (S-11).
+        """
+        before = self.find(HERE)
+        with patch.object(self.policy, "judgeAddress", side_effect=Overloaded("no descriptor")):
+            self.passTime(60)
+            self.assertIs(self.find(HERE), before)
+        self.assertEqual(len(before.targets), 1)
+
+    def test_oncePerMinute(self) -> None:
+        """
+        It is judged once a minute, and not with each datagram; nor when nothing is sent.
+        """
+        self.find(HERE)
+        asked = len(self.policy.asked)
+        for minute in (1, 2, 3):
+            self.passTime(60)
+            self.assertEqual(len(self.policy.asked), asked + minute - 1)
+            for _ in range(3):
+                self.find(HERE)
+            self.assertEqual(len(self.policy.asked), asked + minute)
+
+    def test_name(self) -> None:
+        """
+        A name is judged with each look-up.
+        """
+        self.relay("a.example")
+        self.policy.addresses = {HERE: Verdict(False, "too late")}
+        self.passTime(60)
+        self.relay("a.example")
+        self.assertEqual(self.sent, [(b"hi", [HERE]), (b"hi", [])])
+
+    def test_association(self) -> None:
+        """
+        The association itself is judged, too, whether or not anything is sent.
+        """
+        self.policy.request = Verdict(False, "too late")
+        self.passTime(59)
+        error = self.assertRaises(NotAllowed, self.passTime, 1)
+        self.assertEqual(str(error), "too late")
+
+    def test_clockSetBack(self) -> None:
+        """
+        A clock that is set back makes nothing live longer.
+        """
+        self.policy.request = Verdict(False, "too late")
+        self.clock.rightNow -= 3600
+        self.assertRaises(NotAllowed, self.destinations.expire, self.clock.seconds())
 
 
 class BoundsTests(SynchronousTestCase):

@@ -91,6 +91,18 @@ class SourcesTests(SynchronousTestCase):
         self.sources.allow(numbered(0))
         self.assertIsNotNone(self.sources.header((numbered(0), 53)))
 
+    def test_forbidden(self) -> None:
+        """
+        One may not answer any more; the others may.
+        """
+        self.sources.allow(HOST)
+        self.sources.allow(SIX)
+        self.sources.header((HOST, 53))
+        self.sources.forbid(HOST)
+        self.sources.forbid(numbered(1))
+        self.assertIsNone(self.sources.header((HOST, 53)))
+        self.assertIsNotNone(self.sources.header((SIX, 53)))
+
     def test_restricted(self) -> None:
         """
         Of those that may answer only some may from now on, and no other for it.

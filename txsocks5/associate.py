@@ -14,7 +14,7 @@ from .bandwidth import Meter, Policer
 from .config import Network, Timeouts, ofFamily
 from .datagrams import DatagramPort, DatagramSocket, Sockets
 from .destinations import Destination, Destinations
-from .errors import ProtocolError, reasonOf
+from .errors import NotAllowed, ProtocolError, reasonOf
 from .interfaces import IProtection, IRelayTap, ISOCKSReactor, Question
 from .outgoing import Outgoing
 from .peers import Datagrams, Peer, hostOf
@@ -420,10 +420,16 @@ class Association:
 
     def swept(self, now: float) -> None:
         """
-        End by idling, and let go of what has grown old.
+        End by idling, or because policy has changed its mind, and let go of what has grown old.
         """
         self._reassembly.expire(now)
-        self._destinations.expire(now)
+        try:
+            self._destinations.expire(now)
+        except NotAllowed as error:
+            self._end(f"no longer allowed: {error}")
+            return
+        for host in self._destinations.denied():
+            self._sources.forbid(host)
         limit = self._server.timeouts.udpIdle
         if limit and self._idler.idle(now, self._relayed) >= limit:
             self._end("association idle for too long")

@@ -1,5 +1,5 @@
 """
-Where an association's datagrams go, RFC 1928 section 7: judged once, names looked up.
+Where an association's datagrams go, RFC 1928 section 7: judged once a minute, names looked up.
 """
 
 from __future__ import annotations
@@ -33,6 +33,11 @@ Seconds for which an association uses the addresses of a name.
 _FAILURE_LIFE = 5.0
 """
 Seconds for which a name that did not resolve is not looked up again.
+"""
+
+_VERDICT_LIFE = 60.0
+"""
+Seconds for which it is not asked again whether the association, or an address, is allowed.
 """
 
 
@@ -148,6 +153,11 @@ class Destinations:
         self._all: dict[bytes, Destination] = {}
         # Those of them that expire: few, where there are many.
         self._names: dict[bytes, Destination] = {}
+        # Those of them that have been judged since a moment that is not long ago.
+        self._judgedLately: dict[bytes, Destination] = {}
+        self._since = now()
+        # The addresses that were denied since somebody has asked for them.
+        self._denied: set[str] = set()
         self._lookUps = 0
 
     def find(self, field: bytes) -> Destination:
@@ -158,7 +168,7 @@ class Destinations:
 
         @raise ProtocolError: it is malformed.
         """
-        return self._all.get(field) or self._judged(field)
+        return self._judgedLately.get(field) or self._known(field)
 
     def relay(self, destination: Destination, payload: bytes) -> None:
         """
@@ -171,7 +181,9 @@ class Destinations:
 
     def expire(self, now: float) -> None:
         """
-        Forget the names that have grown old.
+        Forget the names, and the verdicts, that have grown old.
+
+        @raise NotAllowed: the association itself is not allowed any longer.
         """
         old = [
             field
@@ -180,6 +192,21 @@ class Destinations:
         ]
         for field in old:
             self._forget(field)
+        # Also if the clock has been set back.
+        if not self._since <= now < self._since + _VERDICT_LIFE:
+            self._since = now
+            self._judgedLately.clear()
+            self._outgoing.judge(self._question)
+
+    def denied(self) -> set[str]:
+        """
+        The addresses in text that datagrams could be sent to when this was asked last, and can no
+        more.
+        """
+        denied, self._denied = self._denied, set()
+        for destination in self._all.values() if denied else ():
+            denied.difference_update(target.peer[0] for target in destination.targets)
+        return denied
 
     def review(self) -> set[str]:
         """
@@ -210,6 +237,31 @@ class Destinations:
         """
         for field in list(self._all):
             self._forget(field)
+
+    def _known(self, field: bytes) -> Destination:
+        """
+        Look at a header that has not been seen for a while, if ever.  A name is judged when it is
+        looked up, and that is soon enough.
+
+        @raise ProtocolError: it is malformed.
+        """
+        destination = self._all.get(field)
+        if destination is not None and not destination.named and not self._stands(destination):
+            self._denied.update(target.peer[0] for target in destination.targets)
+            self._forget(field)
+            destination = None
+        if destination is None:
+            destination = self._judged(field)
+        if field in self._all:
+            self._judgedLately[field] = destination
+        return destination
+
+    def _stands(self, destination: Destination) -> bool:
+        """
+        Whether an address that could be sent to still can be.
+        """
+        question = attrs.evolve(self._question, destination=destination.address)
+        return any(self._outgoing.admits(question, target.host) for target in destination.targets)
 
     def _judged(self, field: bytes) -> Destination:
         """
@@ -259,7 +311,7 @@ class Destinations:
             destination.found(hosts)
             life = _NAME_LIFE
         except (SOCKSError, CancelledError, OSError) as error:
-            # A number is judged for good, unless that was not possible for now.
+            # A number keeps its verdict for a while, unless none was possible for now.
             destination.unsettled = not (
                 destination.named or isinstance(error, (NotAllowed, AddressTypeNotSupported))
             )
@@ -277,6 +329,7 @@ class Destinations:
         """
         destination = self._all.pop(field)
         self._names.pop(field, None)
+        self._judgedLately.pop(field, None)
         destination.targets = ()
         if destination.lookUp is not None:
             self._drop(len(destination.waited()))

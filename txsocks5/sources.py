@@ -43,6 +43,15 @@ class Sources:
                 self._headers.clear()
             self._hosts[host] = None
 
+    def forbid(self, host: str) -> None:
+        """
+        Do not let a host answer any more.
+
+        @param host: as for L{allow}.
+        """
+        self._hosts.pop(host, None)
+        self._headers.clear()
+
     def restrict(self, hosts: Container[str]) -> None:
         """
         Let none answer but some of those that may now.
