@@ -126,17 +126,22 @@ class DialerTests(JunctionFixture):
 
     def test_abandoned(self) -> None:
         """
-        An attempt can be given up; also by an error that nobody has foreseen.
+        An attempt can be given up; also by an error that nobody has foreseen.  A target that is
+        there by then is reset, as nobody has sent it everything.
         """
         for give in ("cancel", "broke"):
             self.slowly(errno.EINPROGRESS, errno.EALREADY)
-            result: Any = self.dialer.dial(self.address(self.listening()))
+            listening = self.listening()
+            result: Any = self.dialer.dial(self.address(listening))
+            peer = Peer(self.keep(listening.accept()[0]))
             attempt: Any = next(iter(self.junction._watchers.values()))
             attempt.goOn()
             result.cancel() if give == "cancel" else attempt.broke()
             self.failureResultOf(result, CancelledError)
             self.assertEqual((self.junction._watchers, attempt._socket.fileno()), ({}, -1))
             attempt.broke()
+            self.until(lambda peer=peer: peer.reset or peer.finished, peer)
+            self.assertTrue(peer.reset)
 
     def test_cannotBeWatched(self) -> None:
         """

@@ -181,10 +181,11 @@ class _Attempt:
 
     def _abandon(self, result: object) -> None:
         """
-        Nobody waits any more.
+        Nobody waits any more.  The target may be there by now, and must not take this for the
+        regular end of a client that has sent nothing.
         """
         self._junction.forget(self._socket.fileno())
-        self._socket.close()
+        BareConnection(self._socket).close(reset=True)
 
     def happened(self, events: int) -> None:
         """
