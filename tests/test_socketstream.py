@@ -277,6 +277,25 @@ class StreamTests(JunctionFixture):
         self.until(lambda: self.protocol.losses)
         self.assertEqual(self.protocol.losses, [ConnectionLost])
 
+    def test_resetMetByWriting(self) -> None:
+        """
+        If writing meets a reset, that is how it ends, whoever reads next: the system tells of an
+        error but once, and of the regular end then.
+        """
+        stream = self.make()
+        stream.pauseReading()
+        self.peer.send(b"octets")
+        self.turns()
+        self.peer.abort()
+        self.until(lambda: stream.fate() is Fate.RESET)
+        stream.write(b"into nowhere")
+        stream.resumeReading()
+        stream.goOn()
+        self.assertEqual(self.protocol.losses, [])
+        self.turns()
+        self.assertEqual((self.protocol.received, self.protocol.finished), (b"", 0))
+        self.assertEqual(self.protocol.losses, [ConnectionLost])
+
     def test_broke(self) -> None:
         """
         A protocol that fails loses its connection, which the peer can see.

@@ -619,7 +619,6 @@ class SocketTests(TestCase):
         # The reactor has no turn to notice it before we write.
         self.reset()
         self.stream.write(b"nobody hears")
-        self.assertTrue(self.stream.blocked)
 
         def then(ignored: None) -> None:
             assert self.target.reason is not None
@@ -627,6 +626,19 @@ class SocketTests(TestCase):
             self.stream.write(b"nobody hears this either")
 
         return self.target.gone.addCallback(then)
+
+    def test_writesToTheReset(self) -> Deferred[None]:
+        """
+        If writing meets a reset, that is how the connection ends: reading would take it for the
+        regular end then, as the system tells of an error but once.
+        """
+        listener = HeardEvents()
+        self.target.listen(listener)
+        self.reset()
+        self.stream.write(b"nobody hears")
+        return self.target.gone.addCallback(
+            lambda ignored: self.assertEqual(listener.heard, [ConnectionAborted])
+        )
 
     def reset(self) -> None:
         """

@@ -154,9 +154,13 @@ class SocketStream(Stream):
             return
         try:
             sent = self._socket.send(data)
-        except OSError:
-            # Reading meets the same error, and reports it, unless it is only full.
+        except BlockingIOError:
             sent = 0
+        except OSError:
+            # The system tells of an error but once: reading would take a reset for the regular
+            # end now.
+            self._break(_LOST)
+            return
         if sent < len(data):
             self._buffer = data[sent:]
             self.blocked = True
@@ -245,11 +249,17 @@ class SocketStream(Stream):
         """
         Close the connection at once, with a reset.
         """
+        self._break(_ABORTED)
+
+    def _break(self, reason: Failure) -> None:
+        """
+        Reset the connection, and tell the protocol soon.
+        """
         self._ending = True
         self.readable = False
         if not self._gone:
             self._closeSocket(reset=True)
-            self._endSoon(_ABORTED)
+            self._endSoon(reason)
 
     loseConnection = close
     abortConnection = abort

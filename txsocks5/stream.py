@@ -142,10 +142,10 @@ class Stream:
             return
         sent = connection.writeSomeData(data)
         if isinstance(sent, BaseException):
-            # The transport meets the same error at its next turn, and reports it in
-            # the regular way.
-            sent = 0
-        if sent < len(data):
+            # The system tells of an error but once: reading would take a reset for the regular
+            # end now.
+            self.abort()
+        elif sent < len(data):
             self.transport.write(data[sent:] if sent else data)
             self._awaitDrain()
 
