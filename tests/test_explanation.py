@@ -222,6 +222,17 @@ class DecisionTests(ExplainFixture):
         denied = self.ask(rules, "127.0.0.1", 1080)
         self.assertEqual(denied.reason, "default: the server's own address")
 
+    def test_advertised(self) -> None:
+        """
+        Nor are they by the address that is advertised, whatever the rules say.
+        """
+        rules = '[network]\nadvertise = ["198.51.100.7"]\n' + (
+            '[[rules]]\nallow = ["connect"]\nto = ["198.51.100.7"]\n'
+        )
+        self.assertTrue(self.ask(rules, port=443).allowed)
+        denied = self.ask(rules, port=1080)
+        self.assertEqual(denied.reason, "default: the server's own address")
+
     def test_expired(self) -> None:
         """
         A user whose time is over is refused.

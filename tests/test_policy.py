@@ -108,6 +108,22 @@ class ExposedBeforeTests(PolicyFixture):
             self.assertIs(policy.judgeRequest(question).allowed, isOpen)
 
 
+class AdvertisedTests(PolicyFixture):
+    """
+    An exposed server behind NAT.
+    """
+
+    def test_own(self) -> None:
+        """
+        The address by which clients know it is one of its own (S-05), also by way of a translator.
+        """
+        policy = DefaultPolicy(own=[ip_address("8.8.4.4")])
+        for host in ("8.8.4.4", "64:ff9b::8.8.4.4"):
+            verdict = policy.judgeAddress(ask(), ip_address(host))
+            self.assertEqual(verdict.reason, "default: the server's own address")
+        self.assertTrue(policy.judgeAddress(ask(), ip_address("8.8.8.8")).allowed)
+
+
 class LocalTests(PolicyFixture):
     """
     A server that only its own machine can reach.
@@ -464,6 +480,24 @@ class SelfProtectingTests(PolicyFixture):
         for hidden in forms(str(HOST)).values():
             self.assertFalse(self.reaches(str(hidden)))
             self.assertTrue(self.reaches(str(hidden), 1081))
+
+    def test_advertised(self) -> None:
+        """
+        Nor is it reached by the address that clients know it by, which NAT makes one of its own;
+        but at loopback, where NAT leads nobody.
+        """
+        self.policy.advertised = (ip_address("198.51.100.99"), ip_address("2001:db8::99"))
+        for listener in ("0.0.0.0", "10.0.0.5", "::"):
+            self.listeners.clear()
+            self.listen(listener)
+            self.assertFalse(self.reaches("198.51.100.99"), listener)
+            self.assertFalse(self.reaches("2001:db8::99"), listener)
+            self.assertFalse(self.reaches("64:ff9b::198.51.100.99"), listener)
+            self.assertTrue(self.reaches("198.51.100.99", 1081), listener)
+            self.assertTrue(self.reaches("198.51.100.98"), listener)
+        self.listeners.clear()
+        self.listen("127.0.0.1")
+        self.assertTrue(self.reaches("198.51.100.99"))
 
     def test_unspecified(self) -> None:
         """

@@ -21,6 +21,7 @@ from txsocks5.config import (
     Configuration,
     Group,
     IPNetwork,
+    Network,
     Rule,
     User,
     readNetwork,
@@ -107,6 +108,7 @@ class RulesFixture(PolicyFixture):
     """
 
     local = False
+    advertised: tuple[IPAddress, ...] = ()
 
     def decide(self, rules: Iterable[Rule], question: Question, address: str = "") -> Verdict:
         """
@@ -114,7 +116,7 @@ class RulesFixture(PolicyFixture):
 
         @param address: what the name leads to; empty for the address asked for.
         """
-        policy = RulePolicy(tuple(rules), GROUPS, local=self.local)
+        policy = RulePolicy(tuple(rules), GROUPS, local=self.local, own=self.advertised)
         assert question.destination is not None
         verdict = policy.judgeAddress(
             question, ip_address(address or str(question.destination.host))
@@ -533,6 +535,17 @@ class FloorTests(RulesFixture):
             self.assertEqual(self.allowed(rules, asked(host)), "own")
             self.assertEqual(self.denied([allow(), deny(host, name="no")], asked(host)), "no")
 
+    def test_advertised(self) -> None:
+        """
+        So is the address by which clients know a server behind NAT.
+        """
+        self.advertised = (ip_address("198.51.100.99"),)
+        for host in ("198.51.100.99", "64:ff9b::198.51.100.99"):
+            reason = self.denied([allow("any")], asked(host))
+            self.assertEqual(reason, "default: the server's own address")
+        self.allowed([allow("198.51.100.99")], asked("198.51.100.99"))
+        self.allowed([allow("any")], asked("198.51.100.98"))
+
     def test_ownUnknown(self) -> None:
         """
         Only where it matters is it found out whose an address is.
@@ -901,6 +914,15 @@ class PolicyOfTests(PolicyFixture):
         self.assertEqual(self.judge(Configuration(rules=(allow(name="one"),))), "one")
         self.assertEqual(self.judge(Configuration()), "default: public address")
         self.assertEqual(self.judge(Configuration(), local=True), "default: local server")
+
+    def test_advertised(self) -> None:
+        """
+        With rules or without, the address that is advertised is the server's own.
+        """
+        network = Network(advertise=(ip_address(PUBLIC),))
+        for rules in ((), (allow(name="one"),)):
+            reason = self.judge(Configuration(rules=rules, network=network))
+            self.assertEqual(reason, "default: the server's own address")
 
     def test_groups(self) -> None:
         """

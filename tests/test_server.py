@@ -1060,6 +1060,29 @@ class ReviewTests(ServedTestCase):
         self.assertEqual(self.reconfigure(factory, policy=DefaultPolicy(local=True)), 1)
         self.assertReset(public)
 
+    def test_advertised(self) -> None:
+        """
+        The server is not reached by the address that it advertises, also if that has just become
+        another one (S-18).
+        """
+        factory = self.serve()
+        factory.listeners.add(Address(ip_address("10.0.0.5"), 80))
+        for advertised, dials in (("192.0.2.8", 1), ("192.0.2.7", 1), ("192.0.2.8", 2)):
+            self.reconfigure(factory, network=Network(advertise=(ip_address(advertised),)))
+            self.call(factory).say(GREETING + CONNECT)
+            self.assertEqual(len(self.dialer.dials), dials)
+        self.assertEqual(self.events.one("refused")["reason"], "default: the server's own address")
+
+    def test_advertisedByDefault(self) -> None:
+        """
+        Nor is any other port of it, where nobody brings a policy.
+        """
+        self.patch(local, "isOwn", lambda address: False)
+        network = Network(advertise=(ip_address("192.0.2.7"),))
+        factory = self.serve(self.passwords(b"alice"), policy=None, network=network)
+        self.call(factory).say(b"\x05\x01\x02\x01\x05alice\x06secret" + CONNECT)
+        self.assertEqual(self.events.one("refused")["reason"], "default: the server's own address")
+
     def test_drain(self) -> None:
         """
         Stopping waits for sessions, but not for longer than it is told to.

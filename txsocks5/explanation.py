@@ -165,7 +165,8 @@ async def explain(reactor: Any, assembly: Assembly, asked: Asked) -> Explanation
     """
     configuration = assembly.configuration
     listeners = [address for each in configuration.listen for address in addressesOf(each)]
-    policy = _Listening(SelfProtectingPolicy(assembly.policy, listeners))
+    advertised = configuration.network.advertise
+    policy = _Listening(SelfProtectingPolicy(assembly.policy, listeners, advertised))
     outgoing = Outgoing(
         reactor,
         policy,

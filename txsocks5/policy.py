@@ -4,7 +4,7 @@ What is allowed where no rules are given, and what never is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
 
@@ -54,14 +54,20 @@ class DefaultPolicy:
     is judged as such, also when it has become a local one.
     """
 
-    def __init__(self, *, local: bool = False, open: bool = False) -> None:
+    def __init__(
+        self, *, local: bool = False, open: bool = False, own: Collection[IPAddress] = ()
+    ) -> None:
         """
         @param local: whether the server is local.
 
         @param open: whether an exposed server serves clients without authentication.
+
+        @param own: addresses that lead to the server, through NAT say, beside those that the
+            system knows of.
         """
         self._local = local
         self._open = open
+        self._own = frozenset(own)
 
     def judgeClient(self, client: IPAddress | None) -> Verdict:
         """
@@ -95,7 +101,10 @@ class DefaultPolicy:
         name = containing(address)
         if name is not None:
             return FLOOR[name]
-        return OWN if any(map(isOwn, (address, *embedded(address)))) else _PUBLIC
+        for face in (address, *embedded(address)):
+            if face in self._own or isOwn(face):
+                return OWN
+        return _PUBLIC
 
 
 @implementer(IPolicy)
@@ -159,9 +168,16 @@ class SelfProtectingPolicy:
     make it talk to itself (S-18).
 
     @ivar version: how often the policy behind it has been replaced.
+
+    @ivar advertised: addresses at which listeners are reached through NAT, at the same port.
     """
 
-    def __init__(self, policy: IPolicy, listeners: Iterable[Address]) -> None:
+    def __init__(
+        self,
+        policy: IPolicy,
+        listeners: Iterable[Address],
+        advertised: Collection[IPAddress] = (),
+    ) -> None:
         """
         @param policy: decides the rest.
 
@@ -169,6 +185,7 @@ class SelfProtectingPolicy:
         """
         self._policy = policy
         self._listeners = listeners
+        self.advertised = advertised
         self.version = 0
 
     def replace(self, policy: IPolicy) -> None:
@@ -202,25 +219,26 @@ class SelfProtectingPolicy:
         if question.destination is not None and question.command is not _BIND:
             for listener in self._listeners:
                 if listener.port == question.destination.port and any(
-                    _reaches(face, listener.host) for face in (address, *embedded(address))
+                    self._reaches(face, listener.host) for face in (address, *embedded(address))
                 ):
                     return OWN
         return self._policy.judgeAddress(question, address)
 
-
-def _reaches(address: IPAddress, host: object) -> bool:
-    """
-    Whether connecting to C{address} reaches a listener at C{host}.
-    """
-    if address.is_unspecified:
-        # The system takes it for its own loopback address.
-        return True
-    if address == host:
-        return True
-    wildcard = getattr(host, "is_unspecified", False)
-    if not wildcard or (isinstance(host, IPv4Address) and address.version == 6):
-        return False
-    return isOwn(address)
+    def _reaches(self, address: IPAddress, host: object) -> bool:
+        """
+        Whether connecting to C{address} reaches a listener at C{host}.
+        """
+        if address.is_unspecified:
+            # The system takes it for its own loopback address.
+            return True
+        if address == host:
+            return True
+        if address in self.advertised and not getattr(host, "is_loopback", False):
+            return True
+        wildcard = getattr(host, "is_unspecified", False)
+        if not wildcard or (isinstance(host, IPv4Address) and address.version == 6):
+            return False
+        return isOwn(address)
 
 
 def isOwn(address: IPAddress) -> bool:

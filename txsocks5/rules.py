@@ -4,7 +4,7 @@ The operator's rules: the first that matches decides.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 from zope.interface import implementer
@@ -56,6 +56,7 @@ class RulePolicy:
         *,
         local: bool = False,
         open: bool = False,
+        own: Collection[IPAddress] = (),
     ) -> None:
         """
         @param rules: each with either L{Rule.allow} or L{Rule.deny}.
@@ -66,11 +67,14 @@ class RulePolicy:
             those that were not.
 
         @param open: whether clients need not authenticate, whatever the rules say.
+
+        @param own: see L{DefaultPolicy}.
         """
         self._conditions = Conditions(rules, groups)
         self._verdicts = [Verdict(rule.allow is not None, rule.name, rule) for rule in rules]
         self._local = local
         self._open = open
+        self._own = frozenset(own)
         # The same question is asked again for each address.
         self._asked: Question | None = None
         self._answer = (0, 0)
@@ -177,7 +181,7 @@ class RulePolicy:
             for face in faces:
                 opening = destinations.opening(address, face)
                 # To find out whose it is takes longer than all the rest.
-                if not opening >> number & 1 and isOwn(face):
+                if not opening >> number & 1 and (face in self._own or isOwn(face)):
                     allows &= opening
                     verdict = self._first(allows, denies, OWN)
                     break
@@ -235,12 +239,13 @@ def policyOf(configuration: Configuration, *, local: bool, now: Callable[[], flo
     @param now: see L{ExpiringPolicy}.
     """
     policy: IPolicy
+    isOpen, own = configuration.open, configuration.network.advertise
     if configuration.rules:
         policy = RulePolicy(
-            configuration.rules, configuration.groups, local=local, open=configuration.open
+            configuration.rules, configuration.groups, local=local, open=isOpen, own=own
         )
     else:
-        policy = DefaultPolicy(local=local, open=configuration.open)
+        policy = DefaultPolicy(local=local, open=isOpen, own=own)
     if all(user.expires is None for user in configuration.users.values()):
         return policy
     return ExpiringPolicy(policy, configuration.users, now)

@@ -585,7 +585,9 @@ class SOCKS5Factory(Factory):
         self.numbers = count(1)
         self.journal: IJournal = journal or EventJournal()
         self.authenticators = byMethod(authenticators)
-        self.policy = SelfProtectingPolicy(policy or DefaultPolicy(), self.listeners)
+        network = network or Network()
+        decides = policy or DefaultPolicy(own=network.advertise)
+        self.policy = SelfProtectingPolicy(decides, self.listeners)
         self.ledger = ledger or Ledger(reactor)
         self._sweep = Sweep(reactor)
         self._pipes = PipePool()
@@ -593,7 +595,7 @@ class SOCKS5Factory(Factory):
         self._observer = observer
         self._settle(
             resolver or SystemResolver(reactor.nameResolver, now=reactor.seconds),
-            network or Network(),
+            network,
             timeouts or Timeouts(),
             exposed,
         )
@@ -607,6 +609,7 @@ class SOCKS5Factory(Factory):
         """
         reactor, policy, sweep = self.reactor, self.policy, self._sweep
         self.network = network
+        policy.advertised = network.advertise
         self.timeouts = timeouts
         self.deadlines = Deadlines(reactor, timeouts.handshake)
         dialer = self._dialer or self._defaultDialer()
