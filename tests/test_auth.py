@@ -564,6 +564,7 @@ class ReplacedTests(PasswordTestCase):
         after.replaces(Anonymous())
         self.accepted(self.send(after, b"alice", b"secret"))
         after.replaces(before)
+        self.assertIs(after.throttle, before.throttle)
         refused = self.refused(self.send(after, b"alice", b"secret"), 0)
         self.assertIn("too many", refused.reason)
         after = self.authenticator(self.checker(b"alice"), failures=Failures(limit=3))

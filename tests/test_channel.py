@@ -63,6 +63,23 @@ class ChannelTests(SynchronousTestCase):
         self.channel.dataReceived(b"\x00\x03two")
         self.assertEqual(self.heard, [(b"one", [7]), (b"two", [8])])
 
+    def test_mentions(self) -> None:
+        """
+        What may get lost does, where the other end does not read; everything else is said.
+        """
+        self.channel.makeConnection(self.transport)
+        producer, _ = self.transport.producer, self.transport.clear()
+        assert producer is self.channel and self.transport.streaming
+        self.channel.mention(b"one")
+        self.channel.pauseProducing()
+        self.channel.mention(b"two")
+        self.channel.say(b"three")
+        self.channel.resumeProducing()
+        self.channel.mention(b"four")
+        self.channel.stopProducing()
+        heard = b"\x00\x00\x00\x03one\x00\x00\x00\x05three\x00\x00\x00\x04four"
+        self.assertEqual(self.transport.value(), heard)
+
     def test_lost(self) -> None:
         """
         When the other end is gone that is told, nothing more is said, and no descriptor is left.

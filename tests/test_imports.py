@@ -22,6 +22,7 @@ LAYERS = (
         "errors",
         "events",
         "hashes",
+        "outcome",
         "pipes",
         "process",
         "reassembly",

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 import txsocks5
+from txsocks5 import sharedtally
 from txsocks5.sharedtally import SharedTally, createTally
 from txsocks5.tally import LocalTally
 
@@ -152,6 +153,14 @@ class SharedTallyTests(TallyTestCase):
         before = len(os.listdir("/proc/self/fd"))
         self.assertRaises((OSError, OverflowError), createTally, 4, 2**62)  # type: ignore[arg-type]
         self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+
+    def test_otherSystems(self) -> None:
+        """
+        Systems without such memory are told apart.
+        """
+        self.patch(sharedtally, "os", object())
+        error = self.assertRaises(OSError, createTally, 4)
+        self.assertIn("on Linux only", str(error))
 
     @settings(reproducible, max_examples=100)
     @given(

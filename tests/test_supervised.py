@@ -13,7 +13,18 @@ from twisted.internet.error import ProcessTerminated
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsocks5.channel import ANSWER, ASK, CLOSE, DRAIN, READY, REFUSED, RETIRE, Channel, Orders
+from txsocks5.channel import (
+    ANSWER,
+    ASK,
+    CLOSE,
+    DRAIN,
+    NEWS,
+    READY,
+    REFUSED,
+    RETIRE,
+    Channel,
+    Orders,
+)
 from txsocks5.config import Configuration
 from txsocks5.supervised import Supervised
 from txsocks5.worker import ACCESS_LOG
@@ -67,6 +78,12 @@ class SupervisedTests(SynchronousTestCase):
         It serves.
         """
         self.told.append(("ready",))
+
+    def spread(self, worker: Supervised, message: bytes) -> None:
+        """
+        It has something to say to others.
+        """
+        self.told.append(("spread", worker.number, message))
 
     def exited(self, worker: Supervised, reason: str) -> None:
         """
@@ -157,6 +174,15 @@ class SupervisedTests(SynchronousTestCase):
             self.assertEqual(self.worker.unanswered, 0)
         self.assertEqual(self.heard(), 6 * [ASK])
         self.assertEqual(self.told, [("ready",)])
+
+    def test_news(self) -> None:
+        """
+        It has something to say to others, and they to it.
+        """
+        self.worker._heard(NEWS + b"of it", ())
+        self.assertEqual(self.told, [("spread", 7, NEWS + b"of it")])
+        self.worker.mention(NEWS + b"for it")
+        self.assertEqual(self.heard(), [NEWS + b"for it"])
 
     def test_writes(self) -> None:
         """

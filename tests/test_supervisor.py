@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txsocks5 import supervisor as supervisorModule
 from txsocks5.accesslog import AccessLog
-from txsocks5.channel import ANSWER, ASK, CLOSE, DRAIN, READY, RETIRE, Channel
+from txsocks5.channel import ANSWER, ASK, CLOSE, DRAIN, NEWS, READY, RETIRE, Channel
 from txsocks5.config import Configuration
 from txsocks5.sharedtally import SharedTally
 from txsocks5.supervisor import Supervisor
@@ -184,6 +184,18 @@ class SupervisorTests(SynchronousTestCase):
             self.reactor.advance(5)
         self.assertEqual(len(self.givenUp), 1)
         self.assertEqual(len(self.reactor.processes), 6)
+
+    def test_spreads(self) -> None:
+        """
+        What one has to say to the others, all of them hear.
+        """
+        self.start()
+        self.reload(listen=(HERE,), workers=3)
+        for transport in self.reactor.channels:
+            transport.clear()
+        self.reactor.processes[1].worker._heard(NEWS + b"of it", ())
+        heard = [transport.value()[4:] for transport in self.reactor.channels]
+        self.assertEqual(heard, [NEWS + b"of it", b"", NEWS + b"of it"])
 
     def test_hangs(self) -> None:
         """

@@ -5,6 +5,7 @@ Tests for L{txsocks5.throttle}.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
@@ -16,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txsocks5 import throttle
 from txsocks5.config import Failures
+from txsocks5.outcome import Outcome
 from txsocks5.throttle import Exhausted, Throttle, Turn
 from txsocks5.wire import IPAddress
 
@@ -215,7 +217,7 @@ class OtherFailuresTests(ThrottleTestCase):
         waiting = self.turn(IPv4Address("192.0.2.3"))
         self.guard.setFailures(Failures(delay=0.5, limit=0))
         self.assertIsInstance(self.fails(), float)
-        self.assertEqual(len(self.guard._sources[HERE].times), 1)
+        self.assertEqual(len(self.guard._sources[HERE.packed].times), 1)
         waiting.failed()
         self.nothingRuns()
 
@@ -288,7 +290,7 @@ class AddressTests(ThrottleTestCase):
         self.throttle(limit=0)
         for _ in range(1000):
             self.fails()
-        self.assertEqual(len(self.guard._sources[HERE].times), 1)
+        self.assertEqual(len(self.guard._sources[HERE.packed].times), 1)
         self.throttle(limit=5)
         for number in range(1000):
             self.fails(elsewhere(number))
@@ -598,4 +600,105 @@ class AtOnceTests(ThrottleTestCase):
             end(turns.pop())
         self.assertLessEqual(max(failures.values(), default=0), limit)
         self.assertTrue(all(each.called for each in asked))
+        self.nothingRuns()
+
+
+class ProcessesTests(ThrottleTestCase):
+    """
+    Several processes, to which the same addresses connect.
+    """
+
+    def setUp(self) -> None:
+        """
+        Have two, that hear of each other at once.
+        """
+        super().setUp()
+        self.told: list[Outcome] = []
+        self.one = self.throttle(limit=4)
+        self.other = self.throttle(limit=4)
+        self.one.join(self._say(self.other), 2)
+        self.other.join(self._say(self.one), 2)
+
+    def _say(self, other: Throttle) -> Callable[[Outcome], None]:
+        def say(outcome: Outcome) -> None:
+            self.told.append(outcome)
+            other.hear(outcome)
+
+        return say
+
+    def inTurn(self, number: int) -> None:
+        """
+        Let the next guess be for one or the other.
+        """
+        self.guard = (self.one, self.other)[number % 2]
+
+    def test_address(self) -> None:
+        """
+        The failures of an address count together, for its delay as well as for the limit.
+        """
+        delays = []
+        for number in range(4):
+            self.inTurn(number)
+            delays.append(self.fails())
+        self.assertEqual(delays, [0.5, 1, 2, 4])
+        for number in range(2):
+            self.inTurn(number)
+            self.assertEqual(self.refused(), ADDRESS)
+            self.fails(THERE, "bob")
+            self.fails(None, "carol")
+        self.assertEqual(self.told[0], Outcome(HERE.packed, "alice", stranger=True, failed=True))
+        self.assertEqual(self.told[-1].origin, b"")
+
+    def test_user(self) -> None:
+        """
+        So do those as a user; and an address from which the user has come to one is no stranger to
+        the other.
+        """
+        self.succeeds(THERE)
+        for number in range(8):
+            self.inTurn(number)
+            self.fails(elsewhere(number))
+        for number in range(2):
+            self.inTurn(number)
+            self.assertEqual(self.refused(elsewhere(0)), USER)
+            self.fails(THERE)
+
+    def test_success(self) -> None:
+        """
+        A success is told where others do not know of it, or where it ends a row of failures.
+        """
+        self.fails()
+        self.inTurn(0)
+        self.succeeds()
+        self.assertEqual(len(self.told), 2)
+        self.inTurn(1)
+        self.assertEqual(self.fails(), 0.5)
+        del self.told[:]
+        self.succeeds()
+        for number in range(100):
+            self.inTurn(number)
+            self.succeeds()
+        self.assertEqual(self.told, [Outcome(HERE.packed, "alice", stranger=False, failed=False)])
+        self.clock.advance(3600)
+        self.succeeds()
+        self.assertEqual(len(self.told), 2)
+
+    def test_atOnce(self) -> None:
+        """
+        Of many guesses at a time, one in each process is more than may fail, at the most; those
+        that wait hear of failures elsewhere.
+        """
+        waiting = []
+        for number in range(20):
+            self.inTurn(number)
+            waiting.append(self.guard.turn(HERE, f"user {number}"))
+        self.assertEqual(sum(each.called for each in waiting), 4)
+        failed = 0
+        while looking := [each for each in waiting if isinstance(vars(each).get("result"), Turn)]:
+            for each in looking:
+                waiting.remove(each)
+                failed += 1
+                self.successResultOf(each).failed()
+        self.assertEqual({self.reasonOf(each) for each in waiting}, {ADDRESS})
+        self.assertEqual(failed, 5)
         self.nothingRuns()

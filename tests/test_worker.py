@@ -20,14 +20,16 @@ from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsocks5 import assembly, worker
-from txsocks5.channel import ANSWER, ASK, CLOSE, DRAIN, READY, REFUSED, RETIRE, Orders
-from txsocks5.config import Configuration, Network
+from txsocks5.channel import ANSWER, ASK, CLOSE, DRAIN, NEWS, READY, REFUSED, RETIRE, Orders
+from txsocks5.config import Auth, Configuration, Network
+from txsocks5.outcome import Outcome
 from txsocks5.sharedtally import SharedTally, createTally
 from txsocks5.testing import MemoryReactor, RecordedEvents
 from txsocks5.worker import LinesObserver, Post, Worker, main
 
 HERE = "tcp:1080:interface=127.0.0.1"
 POST = Post(7, 0, "txsocks5.testing", True)
+AUTH = Auth(checkers=("memory:alice:secret",))
 
 
 class Reactor(MemoryReactor):
@@ -247,6 +249,27 @@ class WorkerTests(SynchronousTestCase):
         """
         self.hear(ASK)
         self.assertEqual(self.said, [ANSWER])
+
+    def test_failures(self) -> None:
+        """
+        The others are told of failed guesses, and are listened to.
+        """
+        self.worker.channel.mention = self.said.append  # type: ignore[method-assign]
+        self.order(Configuration(listen=(HERE,), auth=AUTH, workers=2), HERE)
+        [throttle] = self.worker._throttles
+        news = NEWS + Outcome(b"here", "alice", stranger=True, failed=True).octets()
+        self.hear(news)
+        self.assertEqual(throttle._against("alice"), 1)
+        self.successResultOf(throttle.turn(None, "alice")).failed()
+        told = Outcome(b"", "alice", stranger=True, failed=True)
+        self.assertEqual(self.said, [READY, NEWS + told.octets()])
+        self.order(Configuration(listen=(HERE,), auth=AUTH, workers=3))
+        self.reactor.advance(0)
+        self.assertEqual(self.worker._throttles, [throttle])
+        self.order(Configuration(listen=(HERE,), workers=2))
+        self.reactor.advance(0)
+        self.hear(news)
+        self.assertEqual((self.worker._throttles, throttle._against("alice")), ([], 2))
 
     def test_abandoned(self) -> None:
         """

@@ -6,14 +6,26 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import threading
+import time
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from .workers import GREETING, PATIENCE, WorkersServer, address, asked, isAlive, read
+from .workers import (
+    GREETING,
+    PATIENCE,
+    WorkersServer,
+    address,
+    asked,
+    isAlive,
+    login,
+    read,
+    request,
+)
 
 CONNECT, BIND, ASSOCIATE = 1, 2, 3
 
@@ -75,11 +87,11 @@ class WorkersTests(SynchronousTestCase):
 
     def by(self, server: WorkersServer, number: int) -> None:
         """
-        Let one worker accept, and no other.
+        Let one worker accept, and no other; 0 for all.
         """
         for each, pid in server.workers().items():
             if isAlive(pid):
-                os.kill(pid, signal.SIGCONT if each == number else signal.SIGSTOP)
+                os.kill(pid, signal.SIGCONT if number in (0, each) else signal.SIGSTOP)
 
     def assertEchoes(self, connection: socket.socket) -> None:
         """
@@ -143,6 +155,100 @@ class WorkersTests(SynchronousTestCase):
         # It may be turned away before it has said anything.
         with contextlib.suppress(ConnectionResetError, BrokenPipeError):
             self.assertEqual(self.ask(port)[1], b"")
+
+    def source(self) -> tuple[str, int]:
+        """
+        Have a place that sends without end.
+        """
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listening.close)
+
+        def send(connection: socket.socket) -> None:
+            with connection, contextlib.suppress(OSError):
+                while True:
+                    connection.sendall(bytes(65536))
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    threading.Thread(target=send, args=listening.accept()[:1], daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        address: tuple[str, int] = listening.getsockname()
+        return address
+
+    def session(
+        self, port: int, user: str, target: tuple[str, int], command: int = CONNECT
+    ) -> tuple[socket.socket, int]:
+        """
+        Log in, and make a request.
+
+        @return: the connection, and the reply code.
+        """
+        connection, accepted = login(port, user, "secret")
+        self.addCleanup(connection.close)
+        self.assertTrue(accepted)
+        return connection, request(connection, command, target)[1]
+
+    def test_guesses(self) -> None:
+        """
+        Failed logins count for all workers: who has failed at one and the other as often as is
+        allowed is refused by both, even with the right password.
+        """
+        server = self.serve(
+            "listen = ['tcp:0:interface=127.0.0.1']\nworkers = 2\n[auth]\n"
+            "checkers = ['memory:alice:secret']\nfailure_limit = 3\nfailure_delay = 0.1\n"
+        )
+        port, *_ = server.serving(2)
+        for number, password in ((1, "a"), (2, "b"), (1, "c"), (2, "secret"), (1, "secret")):
+            self.by(server, number)
+            connection, accepted = login(port, "alice", password)
+            connection.close()
+            self.assertFalse(accepted)
+        self.assertEqual(len(server.waitFor("too many failures from this address", 2)), 2)
+
+    def test_users(self) -> None:
+        """
+        What users are entitled to, they have once: sessions, bandwidth, a quota.  When that is
+        used up by one worker, the sessions of the other end, too.
+        """
+        server = self.serve(
+            "listen = ['tcp:0:interface=127.0.0.1']\nworkers = 2\n"
+            "[auth]\ncheckers = ['memory:alice:secret:bob:secret']\n"
+            "[limits]\ndatabase = 'usage'\n"
+            "[users.alice]\nsessions = 4\nbandwidth = '1MiB/s'\n"
+            "[users.bob]\nquota = '1MiB/day'\n"
+        )
+        port, *_ = server.serving(2)
+        source = self.source()
+        began = time.monotonic()
+        received: dict[socket.socket, int] = {}
+        for number in (1, 2):
+            self.by(server, number)
+            for _ in range(2):
+                connection, code = self.session(port, "alice", source)
+                self.assertEqual(code, 0)
+                received[connection] = 0
+            idle, code = self.session(port, "bob", ("0.0.0.0", 0), ASSOCIATE)
+            self.assertEqual(code, 0)
+        self.assertEqual(self.session(port, "alice", source)[1], 2)
+        self.by(server, 0)
+        while sum(received.values()) < 2 * 1024 * 1024:
+            ready, _, _ = select.select(list(received), [], [], PATIENCE)
+            self.assertTrue(ready)
+            for connection in ready:
+                received[connection] += len(connection.recv(65536))
+        # The burst is a fifth of a second.
+        self.assertGreater(time.monotonic() - began, 1.75)
+        self.assertTrue(all(received.values()))
+        self.by(server, 1)
+        busy, code = self.session(port, "bob", source)
+        self.assertEqual(code, 0)
+        data = read(busy, 2 * 1024 * 1024)
+        self.assertLess(len(data), 1024 * 1024 + 65536)
+        self.by(server, 2)
+        self.assertEqual(read(idle, 1), b"")
+        self.assertEqual(self.session(port, "bob", source)[1], 2)
 
     def test_otherCommands(self) -> None:
         """

@@ -143,9 +143,32 @@ def asked(port: int, command: int, target: tuple[str, int]) -> tuple[socket.sock
     connection.sendall(GREETING)
     if read(connection, 2) != b"\x05\x00":
         return connection, b""
+    return connection, request(connection, command, target)
+
+
+def login(port: int, user: str, password: str) -> tuple[socket.socket, bool]:
+    """
+    Say who one is.
+
+    @return: the connection, and whether that is believed.
+    """
+    connection = socket.create_connection(("127.0.0.1", port), PATIENCE)
+    connection.sendall(b"\x05\x01\x02")
+    fields = [bytes([len(text)]) + text.encode() for text in (user, password)]
+    read(connection, 2)
+    connection.sendall(b"\x01" + b"".join(fields))
+    return connection, read(connection, 2) == b"\x01\x00"
+
+
+def request(connection: socket.socket, command: int, target: tuple[str, int]) -> bytes:
+    """
+    Make a request, once it is known who one is.
+
+    @return: the reply.
+    """
     where = socket.inet_aton(target[0]) + target[1].to_bytes(2, "big")
     connection.sendall(bytes((5, command, 0, 1)) + where)
-    return connection, read(connection, 10)
+    return read(connection, 10)
 
 
 def address(reply: bytes) -> tuple[str, int]:

@@ -244,6 +244,13 @@ class PasswordAuthenticator:
             self._throttle = authenticator._throttle
             self._throttle.setFailures(self._failures)
 
+    @property
+    def throttle(self) -> Throttle:
+        """
+        What remembers the failures.
+        """
+        return self._throttle
+
     def stands(self, identity: Identity) -> bool:
         """
         Whether a checker knows the user, or does not tell; see L{IRevoking.stands}.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
-from twisted.internet.interfaces import IFileDescriptorReceiver
+from twisted.internet.interfaces import IFileDescriptorReceiver, IPushProducer
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.basic import Int32StringReceiver
 from twisted.python.failure import Failure
@@ -17,7 +17,18 @@ from zope.interface import implementer
 
 from .config import Configuration
 
-__all__ = ["ANSWER", "ASK", "CLOSE", "DRAIN", "READY", "REFUSED", "RETIRE", "Channel", "Orders"]
+__all__ = [
+    "ANSWER",
+    "ASK",
+    "CLOSE",
+    "DRAIN",
+    "NEWS",
+    "READY",
+    "REFUSED",
+    "RETIRE",
+    "Channel",
+    "Orders",
+]
 
 DRAIN = b"drain"
 """
@@ -42,6 +53,12 @@ To a worker: say whether you are there.
 ANSWER = b"answer"
 """
 To the supervisor: yes.
+"""
+
+NEWS = b"news "
+"""
+How a message begins that is for the other workers, with an L{Outcome <txsocks5.outcome.Outcome>}.
+The supervisor does not look into it.
 """
 
 READY = b"ready"
@@ -70,7 +87,7 @@ class Orders:
     added: tuple[str, ...] = ()
 
 
-@implementer(IFileDescriptorReceiver)
+@implementer(IFileDescriptorReceiver, IPushProducer)
 class Channel(Int32StringReceiver):
     """
     One end of a UNIX socket between the two.
@@ -90,6 +107,38 @@ class Channel(Int32StringReceiver):
         self._heard = heard
         self._lost = lost
         self._descriptors: list[int] = []
+        self._isFull = False
+
+    def connectionMade(self) -> None:
+        """
+        There is somebody at the other end.
+        """
+        transport: Any = self.transport
+        transport.registerProducer(self, True)
+
+    def pauseProducing(self) -> None:
+        """
+        The other end does not read.
+        """
+        self._isFull = True
+
+    def resumeProducing(self) -> None:
+        """
+        It reads again.
+        """
+        self._isFull = False
+
+    def stopProducing(self) -> None:
+        """
+        It is gone, which L{connectionLost} is told, too.
+        """
+
+    def mention(self, message: bytes) -> None:
+        """
+        Send a message that may get lost: it does where 64 KiB wait already to be read.
+        """
+        if not self._isFull:
+            self.say(message)
 
     def say(self, message: bytes, descriptors: Sequence[int] = ()) -> None:
         """

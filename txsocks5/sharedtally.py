@@ -4,6 +4,7 @@ What is counted across processes.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from fcntl import LOCK_EX, LOCK_UN, lockf
@@ -41,6 +42,8 @@ def createTally(processes: int, keys: int = 65536) -> int:
     """
     # A set that is a quarter full on the average is never full.
     sets = max(4 * keys // _SLOTS, 1)
+    if not hasattr(os, "memfd_create"):
+        raise OSError(errno.ENOSYS, "workers: several processes can serve together on Linux only")
     descriptor = os.memfd_create("txsocks5", os.MFD_CLOEXEC)
     try:
         os.ftruncate(descriptor, _BEGIN + sets * _sizeOfSet(processes))

@@ -19,7 +19,7 @@ from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import Factory, ProcessProtocol
 from twisted.python.failure import Failure
 
-from .channel import ASK, CLOSE, DRAIN, READY, RETIRE, Channel, Orders
+from .channel import ASK, CLOSE, DRAIN, NEWS, READY, RETIRE, Channel, Orders
 from .conduit import Lines
 from .config import Configuration
 from .sharing import spelled
@@ -48,6 +48,11 @@ class Supervising(TypingProtocol):
     def isReady(self) -> None:
         """
         It serves by its orders.
+        """
+
+    def spread(self, worker: Supervised, message: bytes) -> None:
+        """
+        It has something to say to the other workers.
         """
 
     def exited(self, worker: Supervised, reason: str) -> None:
@@ -187,6 +192,12 @@ class Supervised(ProcessProtocol):
         self.unanswered += 1
         self._channel.say(ASK)
 
+    def mention(self, message: bytes) -> None:
+        """
+        Pass on what another worker has to say.
+        """
+        self._channel.mention(message)
+
     def kill(self) -> None:
         """
         End it.
@@ -203,6 +214,8 @@ class Supervised(ProcessProtocol):
         self.unanswered = 0
         if message == READY:
             self._supervisor.isReady()
+        elif message.startswith(NEWS):
+            self._supervisor.spread(self, message)
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         """

@@ -230,6 +230,14 @@ class Supervisor(Service):
         if self._accessLog is not None:
             self._accessLog.add(line)
 
+    def spread(self, worker: Supervised, message: bytes) -> None:
+        """
+        A worker has something to say to the others.
+        """
+        for other in self._workers:
+            if other is not worker:
+                other.mention(message)
+
     def isReady(self) -> None:
         """
         A worker serves.

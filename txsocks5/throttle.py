@@ -5,7 +5,7 @@ What makes guessing passwords slow.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from ipaddress import IPv6Address
+from collections.abc import Callable
 from typing import TypeVar
 
 import attrs
@@ -13,6 +13,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from .config import Failures
+from .outcome import Outcome
+from .tally import originOf
 from .wire import IPAddress
 
 __all__ = ["Exhausted", "Throttle", "Turn"]
@@ -21,7 +23,11 @@ _MAX_DELAY = 8.0
 _MAX_ENTRIES = 10_000
 _FAMILIAR = 7 * 24 * 3600.0
 
-_Key = object
+_TOLD = 3600.0
+"""
+Seconds until other processes are told again that a user still comes from an address.
+"""
+
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
@@ -76,7 +82,7 @@ class Turn:
     others do nothing then.
     """
 
-    def __init__(self, throttle: Throttle, key: _Key, username: str, stranger: bool) -> None:
+    def __init__(self, throttle: Throttle, key: bytes, username: str, stranger: bool) -> None:
         self.key = key
         self.username = username
         self.stranger = stranger
@@ -131,6 +137,9 @@ class Throttle:
 
     Without a limit nobody waits and nobody is refused unheard.
 
+    I{In several processes}: each tells the others what has become of guesses, a moment later.  Of
+    the guesses that may be looked at beside those that have failed, each takes only its part.
+
     The memory is bounded: of 10,000 addresses that have failed, users that were failed as, and
     pairs of user and address that have succeeded, the one that is longest ago is forgotten.
     Those that wait are connections in the handshake, which others bound.
@@ -139,17 +148,43 @@ class Throttle:
     def __init__(self, clock: IReactorTime, failures: Failures) -> None:
         self._clock = clock
         self._failures = failures
-        self._sources: dict[_Key, _Source] = {}
+        self._sources: dict[bytes, _Source] = {}
         self._targets: dict[str, deque[float]] = {}
-        self._familiar: dict[tuple[str, _Key], float] = {}
-        self._lines: dict[_Key, _Line] = {}
+        # When they last came, and when others were last told.
+        self._familiar: dict[tuple[str, bytes], tuple[float, float]] = {}
+        self._lines: dict[bytes, _Line] = {}
         self._strangers: Counter[str] = Counter()
+        self._tell: Callable[[Outcome], None] | None = None
+        self._processes = 1
 
     def setFailures(self, failures: Failures) -> None:
         """
         Let other limits hold from now on, for what is remembered as well.
         """
         self._failures = failures
+
+    def join(self, tell: Callable[[Outcome], None], processes: int) -> None:
+        """
+        Be one of several processes from now on.
+
+        @param tell: called with what the others are to L{hear}.
+
+        @param processes: how many there are.
+        """
+        self._tell = tell
+        self._processes = processes
+
+    def hear(self, outcome: Outcome) -> None:
+        """
+        Something has become of a guess in another process.
+        """
+        if outcome.failed:
+            self._remember(outcome.origin, outcome.username, outcome.stranger)
+        else:
+            self._trust(outcome.origin, outcome.username)
+        line = self._lines.get(outcome.origin)
+        if line is not None:
+            self._goOn(outcome.origin, line)
 
     def turn(self, client: IPAddress | None, username: str) -> Deferred[Turn]:
         """
@@ -160,7 +195,7 @@ class Throttle:
         @return: a Deferred that fires with the L{Turn}, perhaps after others at the same address
             have ended, or fails with L{Exhausted}.  Cancelling it gives up the place.
         """
-        key = client.packed[:8] if isinstance(client, IPv6Address) else client
+        key = b"" if client is None else originOf(client)
         refusal = self._refusal(key, username)
         if refusal is not None:
             return fail(refusal)
@@ -171,7 +206,7 @@ class Throttle:
         line.waiting[waiting] = username
         return waiting
 
-    def _refusal(self, key: _Key, username: str) -> Exhausted | None:
+    def _refusal(self, key: bytes, username: str) -> Exhausted | None:
         """
         Why a guess is not heard.
         """
@@ -189,7 +224,7 @@ class Throttle:
             return Exhausted("too many failures as this user")
         return None
 
-    def _hasToWait(self, key: _Key, line: _Line, username: str) -> bool:
+    def _hasToWait(self, key: bytes, line: _Line, username: str) -> bool:
         """
         Whether a guess would be too much if all failed that are being looked at.
         """
@@ -197,15 +232,16 @@ class Throttle:
         if not limit or not line.running:
             return False
         source = self._recent(key)
-        if line.running.total() + (len(source.times) if source else 0) >= limit:
+        running = self._processes * line.running.total()
+        if running + (len(source.times) if source else 0) >= limit:
             return True
         return (
             line.running[username] > 0
             and self._isStranger(key, username)
-            and self._against(username) + self._strangers[username] >= limit
+            and self._against(username) + self._processes * self._strangers[username] >= limit
         )
 
-    def _recent(self, key: _Key) -> _Source | None:
+    def _recent(self, key: bytes) -> _Source | None:
         """
         The failures of an address that still count.
         """
@@ -234,14 +270,14 @@ class Throttle:
             del self._targets[username]
         return len(times)
 
-    def _isStranger(self, key: _Key, username: str) -> bool:
+    def _isStranger(self, key: bytes, username: str) -> bool:
         """
         Whether a user has not come from an address of late.
         """
-        last = self._familiar.get((username, key))
-        return last is None or last + _FAMILIAR <= self._clock.seconds()
+        came = self._familiar.get((username, key))
+        return came is None or came[0] + _FAMILIAR <= self._clock.seconds()
 
-    def _admit(self, key: _Key, line: _Line, username: str) -> Turn:
+    def _admit(self, key: bytes, line: _Line, username: str) -> Turn:
         """
         Let a guess be looked at.
         """
@@ -255,35 +291,64 @@ class Throttle:
         """
         Count a failure; see L{Turn.failed}.
         """
+        source = self._remember(turn.key, turn.username, turn.stranger)
+        self._say(turn, failed=True)
+        delay = self._failures.delay * 2.0 ** min(source.row - 1, 30)
+        self.ended(turn)
+        return min(delay, max(_MAX_DELAY, self._failures.delay))
+
+    def _remember(self, key: bytes, username: str, stranger: bool) -> _Source:
+        """
+        Count a failure, here or in another process.
+        """
         now = self._clock.seconds()
-        source = self._recent(turn.key) or _Source()
-        self._keep(self._sources, turn.key, source)
-        source.times.append((now, turn.username))
+        source = self._recent(key) or _Source()
+        self._keep(self._sources, key, source)
+        source.times.append((now, username))
         # Without a limit only the last one counts, which tells how long to remember the row.
         while len(source.times) > max(self._failures.limit, 1):
             source.times.popleft()
         source.row += 1
-        if turn.stranger and self._failures.limit:
-            self._against(turn.username)
-            times = self._targets.get(turn.username, deque())
-            self._keep(self._targets, turn.username, times)
+        if stranger and self._failures.limit:
+            self._against(username)
+            times = self._targets.get(username, deque())
+            self._keep(self._targets, username, times)
             times.append(now)
             while len(times) > self._failures.limit:
                 times.popleft()
-        delay = self._failures.delay * 2.0 ** min(source.row - 1, 30)
-        self.ended(turn)
-        return min(delay, max(_MAX_DELAY, self._failures.delay))
+        return source
 
     def succeeded(self, turn: Turn) -> None:
         """
         Start the delay of an address afresh; see L{Turn.succeeded}.  Its failures still count
         towards the limit, so that one good password does not buy any number of guesses.
         """
-        source = self._recent(turn.key)
+        if self._trust(turn.key, turn.username):
+            self._say(turn, failed=False)
+        self.ended(turn)
+
+    def _trust(self, key: bytes, username: str) -> bool:
+        """
+        Count a success, here or in another process.
+
+        @return: whether others would like to know.
+        """
+        now = self._clock.seconds()
+        source = self._recent(key)
+        isNew = source is not None and source.row > 0
         if source is not None:
             source.row = 0
-        self._keep(self._familiar, (turn.username, turn.key), self._clock.seconds())
-        self.ended(turn)
+        _, told = self._familiar.get((username, key), (now, now - _TOLD))
+        isNew = isNew or told + _TOLD <= now
+        self._keep(self._familiar, (username, key), (now, now if isNew else told))
+        return isNew
+
+    def _say(self, turn: Turn, *, failed: bool) -> None:
+        """
+        Tell other processes.
+        """
+        if self._tell is not None:
+            self._tell(Outcome(turn.key, turn.username, turn.stranger, failed))
 
     @staticmethod
     def _keep(entries: dict[_K, _V], key: _K, value: _V) -> None:
@@ -304,23 +369,29 @@ class Throttle:
         self._less(line.running, turn.username)
         if turn.stranger:
             self._less(self._strangers, turn.username)
+        self._goOn(turn.key, line)
+
+    def _goOn(self, key: bytes, line: _Line) -> None:
+        """
+        Look after those at an address that wait.
+        """
         if line.admitting:
             return
         line.admitting = True
         # This is a loop, and not called by itself, for a turn may end as soon as it begins.
         while line.waiting:
             waiting, username = next(iter(line.waiting.items()))
-            refusal = self._refusal(turn.key, username)
-            if refusal is None and self._hasToWait(turn.key, line, username):
+            refusal = self._refusal(key, username)
+            if refusal is None and self._hasToWait(key, line, username):
                 break
             del line.waiting[waiting]
             if refusal is not None:
                 waiting.errback(refusal)
             else:
-                waiting.callback(self._admit(turn.key, line, username))
+                waiting.callback(self._admit(key, line, username))
         line.admitting = False
         if not line.running and not line.waiting:
-            self._lines.pop(turn.key, None)
+            self._lines.pop(key, None)
 
     @staticmethod
     def _less(counter: Counter[str], username: str) -> None:

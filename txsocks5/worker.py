@@ -25,18 +25,21 @@ from zope.interface import implementer
 
 from . import events
 from .accesslog import AccessLog
-from .assembly import assemble
-from .channel import ANSWER, ASK, CLOSE, DRAIN, READY, REFUSED, RETIRE, Channel, Orders
+from .assembly import Assembly, assemble
+from .auth import PasswordAuthenticator
+from .channel import ANSWER, ASK, CLOSE, DRAIN, NEWS, READY, REFUSED, RETIRE, Channel, Orders
 from .conduit import Conduit
 from .config import ConfigurationError
 from .errors import reasonOf
 from .journal import Unwritten
+from .outcome import Outcome
 from .process import LOOK_UPS, THREADS, collectSeldom
 from .resolvers import Resolvers
 from .server import SOCKS5Factory
 from .service import SOCKS5Service
 from .sharedtally import SharedTally
 from .sharing import Adopter
+from .throttle import Throttle
 
 __all__ = ["ACCESS_LOG", "CONTROL", "TALLY", "Post", "Worker", "main"]
 
@@ -134,6 +137,7 @@ class Worker:
             AccessLog(reactor, lambda: accessLog, worker=post.number) if post.recording else None
         )
         self._sockets: dict[str, int] = {}
+        self._throttles: list[Throttle] = []
         self._service: SOCKS5Service | None = None
         self._stopping = False
         self.channel = Channel(self._heard, self._abandoned)
@@ -163,6 +167,9 @@ class Worker:
             self._hurry()
         elif message == ASK:
             self.channel.say(ANSWER)
+        elif message.startswith(NEWS):
+            for throttle in self._throttles:
+                throttle.hear(Outcome.read(message.removeprefix(NEWS)))
         else:
             orders: Orders = pickle.loads(message)
             self._sockets.update(zip(orders.added, descriptors, strict=True))
@@ -183,7 +190,7 @@ class Worker:
         except Exception:
             self._refuse(Failure())
         else:
-            served.addCallback(self._obeyed, orders.configuration.listen)
+            served.addCallback(self._obeyed, assembly)
             served.addErrback(self._refuse)
 
     def _start(self, assembly: Any) -> Deferred[None]:
@@ -217,13 +224,27 @@ class Worker:
         given = self._sockets.get(description)
         return Adopter(self._reactor, () if given is None else (given,))
 
-    def _obeyed(self, ignored: object, listen: Sequence[str]) -> None:
+    def _obeyed(self, ignored: object, assembly: Assembly) -> None:
         """
         The orders are carried out.
         """
-        for description in set(self._sockets) - set(listen):
+        configuration = assembly.configuration
+        for description in set(self._sockets) - set(configuration.listen):
             os.close(self._sockets.pop(description))
+        self._throttles = [
+            each.throttle
+            for each in assembly.authenticators
+            if isinstance(each, PasswordAuthenticator)
+        ]
+        for throttle in self._throttles:
+            throttle.join(self._tell, configuration.workers)
         self.channel.say(READY)
+
+    def _tell(self, outcome: Outcome) -> None:
+        """
+        Tell the other workers what has become of a guess.
+        """
+        self.channel.mention(NEWS + outcome.octets())
 
     def _refuse(self, reason: Failure) -> None:
         """
