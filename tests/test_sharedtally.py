@@ -301,6 +301,64 @@ class ProcessTests(TallyTestCase):
         self.tally.drop(1)
         self.assertEqual(self.tally.count(b"a"), 0)
 
+    def test_busy(self) -> None:
+        """
+        One that has a set for itself is waited for.
+        """
+        read, write = os.pipe()
+        goOn, letGo = os.pipe()
+        for descriptor in (read, write, goOn, letGo):
+            self.addCleanup(os.close, descriptor)
+
+        def work() -> None:
+            tally = SharedTally(self.descriptor, 1)
+            with tally._locked(tally._placed(b"a")[1]):
+                os.write(write, b"!")
+                os.read(goOn, 1)
+                tally._memory[-1:] = b"!"
+
+        pauses: list[float] = []
+
+        def sleep(seconds: float) -> None:
+            pauses.append(seconds)
+            os.write(letGo, b"!")
+
+        self.patch(sharedtally, "sleep", sleep)
+        self.patch(sharedtally, "_PATIENCE", 60)
+        pid = self.fork(work)
+        os.read(read, 1)
+        self.assertTrue(self.tally.take(b"a", 1))
+        self.assertEqual(self.tally._memory[-1:], b"!")
+        self.assertTrue(pauses)
+        self.assertEqual(self.wait(pid), 0)
+
+    def test_stopped(self) -> None:
+        """
+        One that is stopped while it has a set for itself does not stop the others either: they wait
+        for it for a moment, once.
+        """
+        self.patch(sharedtally, "_PATIENCE", 0.01)
+        read, write = os.pipe()
+        self.addCleanup(os.close, read)
+        self.addCleanup(os.close, write)
+
+        def work() -> None:
+            tally = SharedTally(self.descriptor, 1)
+            with tally._locked(tally._placed(b"a")[1]):
+                os.write(write, b"!")
+                signal.pause()
+
+        pid = self.fork(work)
+        os.read(read, 1)
+        os.kill(pid, signal.SIGSTOP)
+        self.assertTrue(self.tally.take(b"a", 1))
+        self.patch(sharedtally, "_PATIENCE", 60)
+        self.assertFalse(self.tally.take(b"a", 1))
+        os.kill(pid, signal.SIGKILL)
+        self.wait(pid)
+        self.assertEqual(self.tally.count(b"a"), 1)
+        self.assertEqual(self.tally._stuck, set())
+
     def test_inherited(self) -> None:
         """
         Another program can have it, by the descriptor that it inherits.

@@ -7,9 +7,10 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from fcntl import LOCK_EX, LOCK_UN, lockf
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, lockf
 from hashlib import blake2b
 from mmap import mmap
+from time import monotonic, sleep
 
 __all__ = ["SharedTally", "createTally"]
 
@@ -25,6 +26,21 @@ _DIGESTS = _SLOTS * _DIGEST
 _VACANT = bytes(_DIGEST)
 _EMPTY = bytes(_DIGESTS)
 _LEVEL = struct.Struct("<q")
+
+_TRIES = 20
+"""
+How often a lock is asked for at once: whoever has it needs some microseconds.
+"""
+
+_PAUSE = 0.0001
+"""
+Seconds from one try to the next, after that.
+"""
+
+_PATIENCE = 1.0
+"""
+Seconds after which whoever has a lock is taken to be stopped.
+"""
 
 
 def createTally(processes: int, keys: int = 65536) -> int:
@@ -67,21 +83,55 @@ class _Locked:
     One set, locked.
     """
 
-    __slots__ = ("_begin", "_descriptor", "_number")
+    __slots__ = ("_begin", "_descriptor", "_number", "_stuck")
 
-    def __init__(self, descriptor: int, number: int, begin: int) -> None:
+    def __init__(self, descriptor: int, number: int, begin: int, stuck: set[int]) -> None:
+        """
+        @param stuck: the sets that are not waited for.
+        """
         self._descriptor = descriptor
         self._number = number
         self._begin = begin
+        self._stuck = stuck
 
     def __enter__(self) -> int:
         """
-        Wait for the lock.
+        Wait for the lock, but not for ever.
 
         @return: where the set begins.
         """
-        lockf(self._descriptor, LOCK_EX, 1, self._number)
+        if self._has():
+            if self._stuck:
+                self._stuck.discard(self._number)
+        elif self._number not in self._stuck and not self._waited():
+            self._stuck.add(self._number)
         return self._begin
+
+    def _has(self) -> bool:
+        """
+        Try to have the lock.
+        """
+        try:
+            lockf(self._descriptor, LOCK_EX | LOCK_NB, 1, self._number)
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
+
+    def _waited(self) -> bool:
+        """
+        Wait for it.
+
+        @return: whether somebody has given it back in time.
+        """
+        end = monotonic() + _PATIENCE
+        tries = 0
+        while not self._has():
+            if monotonic() > end:
+                return False
+            tries += 1
+            if tries > _TRIES:
+                sleep(_PAUSE)
+        return True
 
     def __exit__(self, *failure: object) -> None:
         """
@@ -96,8 +146,10 @@ class SharedTally:
 
     It is a table of sets.  The digest of a key tells the set, in which it takes any slot that is
     vacant.  Whoever looks at a set locks it, and nothing else, for some microseconds; the system
-    takes the lock from a process that dies.  Each process counts in a column of its own, so that
-    what one had taken that has died can be given back.
+    takes the lock from a process that dies.  One that is stopped in that moment, as by SIGSTOP,
+    holds up nobody for more than a second: the others go on without the lock, and count wrong, by
+    one say, if it goes on just then.  Each process counts in a column of its own, so that what one
+    had taken that has died can be given back.
 
     If a set should be full, what has no room in it is not counted, and so not limited.
 
@@ -122,6 +174,7 @@ class SharedTally:
             raise ValueError(f"there are {processes} processes, and this would be {process}")
         self._descriptor = descriptor
         self._process = process
+        self._stuck: set[int] = set()
         self._counts = struct.Struct(f"<{processes}i")
         self._sizeOfSet = _sizeOfSet(processes)
         self._memory = mmap(descriptor, _BEGIN + self._sets * self._sizeOfSet)
@@ -130,7 +183,7 @@ class SharedTally:
         """
         One set, to have for oneself.
         """
-        return _Locked(self._descriptor, number, _BEGIN + number * self._sizeOfSet)
+        return _Locked(self._descriptor, number, _BEGIN + number * self._sizeOfSet, self._stuck)
 
     def _placed(self, key: bytes) -> tuple[bytes, int]:
         """
