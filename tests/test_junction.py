@@ -142,6 +142,25 @@ class WatchTests(JunctionFixture):
         self.until(lambda: watcher.heard)
         self.assertTrue(watcher.heard[0] & WRITABLE)
 
+    def test_neither(self) -> None:
+        """
+        Octets are not told of where that is not wanted, an end always; and when it is wanted again
+        what is there is told at once.
+        """
+        watcher, near, peer = self.watched()
+        self.junction.watchFor(near.fileno(), octets=False, room=False)
+        peer.send(b"octets")
+        self.turns()
+        self.assertEqual(watcher.heard, [])
+        self.junction.watchFor(near.fileno(), octets=True, room=False)
+        self.turns()
+        self.assertEqual(len(watcher.heard), 1)
+        self.assertFalse(watcher.heard[0] & (ENDING | WRITABLE))
+        self.junction.watchFor(near.fileno(), octets=False, room=False)
+        peer.finish()
+        self.turns()
+        self.assertTrue(watcher.heard[1] & ENDING)
+
     def test_handedOver(self) -> None:
         """
         Somebody else hears of a socket from now on.

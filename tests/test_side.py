@@ -280,19 +280,59 @@ class BulkTests(KernelFixture):
     def test_blocked(self) -> None:
         """
         While the other side takes nothing, what else comes is neither taken nor tried to be passed
-        on; when there is room it goes on.
+        on, and is told of twice.
         """
         relay = self.relay()
-        sent = 0
-        while more := self.client.fill():
-            sent += more
+        while self.client.fill():
             self.turns()
         self.assertGreater(relay._client.held, 0)
         spliced = len(self.spliced)
-        for _ in range(10):
+        for _ in range(3):
             relay._client.happened(READABLE)
         self.assertEqual(len(self.spliced), spliced)
-        self.await_(lambda: len(self.target.received) == sent)
+        # This holds when it has to wait for room itself, too.
+        while self.target.fill():
+            self.turns()
+        happened: list[int] = []
+        self.patch(side.Side, "happened", lambda side, events: happened.append(events))
+        # There is room for more to come, as if we had read.
+        self.inner.socket.recv(300_000)
+        self.client.send(b"x" * 1000)
+        self.turns()
+        self.assertEqual(happened, [])
+
+    def test_blockedBothWays(self) -> None:
+        """
+        Neither side takes anything; when both do, all comes, and each is told of octets again.
+        """
+        relay = self.relay()
+        sent = [0, 0]
+        while any(more := (self.client.fill(), self.target.fill())):
+            sent = [before + new for before, new in zip(sent, more, strict=True)]
+            self.turns()
+        sides = (relay._client, relay._target)
+        for one in sides:
+            one.happened(READABLE)
+            one.happened(READABLE)
+        self.await_(lambda: len(self.target.received) == sent[0])
+        self.await_(lambda: len(self.client.received) == sent[1])
+        self.assertEqual([one._knocks for one in sides], [0, 0])
+        for one, other in ((self.client, self.target), (self.target, self.client)):
+            one.send(b"more")
+            self.await_(lambda other=other: other.received.endswith(b"more"))
+
+    def test_endWhileBlocked(self) -> None:
+        """
+        An end is told of even when octets are not.
+        """
+        relay = self.relay()
+        while self.client.fill():
+            self.turns()
+        relay._client.happened(READABLE)
+        relay._client.happened(READABLE)
+        self.client.abort()
+        self.until(lambda: self.reasons)
+        self.assertOver("^client lost: connection reset by peer$", reset=True)
 
 
 class TrustTests(KernelFixture):

@@ -46,8 +46,7 @@ What C{happened} is told: there is something to read, be it an end; an end is ne
 octet, so that a read which brings less than was asked for has not brought all; there is room.
 """
 
-_READING = DATA | getattr(select, "EPOLLRDHUP", 0) | getattr(select, "EPOLLPRI", 0) | _EDGE
-_WRITING = _READING | WRITABLE
+_ENDS = getattr(select, "EPOLLRDHUP", 0) | getattr(select, "EPOLLPRI", 0) | _EDGE
 
 
 _NOTHING = bytes(4)
@@ -138,7 +137,7 @@ class Junction:
 
         @raise OSError: the system cannot watch it.
         """
-        (self._epoll or self._attach()).register(descriptor, _READING)
+        (self._epoll or self._attach()).register(descriptor, DATA | _ENDS)
         self._watchers[descriptor] = watcher
 
     def _attach(self) -> select.epoll:
@@ -170,8 +169,15 @@ class Junction:
         """
         Tell when there is room for octets, from now on; and at once if there is.
         """
+        self.watchFor(descriptor, octets=True, room=True)
+
+    def watchFor(self, descriptor: int, *, octets: bool, room: bool) -> None:
+        """
+        Tell of an end, and of octets to read or of room for octets only if that is wanted.  What is
+        the case already is told at once.
+        """
         assert self._epoll is not None
-        self._epoll.modify(descriptor, _WRITING)
+        self._epoll.modify(descriptor, _ENDS | (DATA if octets else 0) | (WRITABLE if room else 0))
 
     def forget(self, descriptor: int) -> None:
         """

@@ -29,7 +29,8 @@ Below this, copying is cheaper: it takes one system call less, and no pipe.
 
 _PATIENCE = 2
 """
-So many bursts in a row have to be smaller than that: the last octets often come by themselves.
+So many bursts in a row have to be smaller than that, as the last octets often come by themselves;
+and so often we are told of octets while there is no room: mostly there is before the second time.
 """
 
 _ANY = 1 << 29
@@ -37,22 +38,14 @@ _ANY = 1 << 29
 More than a turn brings, where nobody asks a meter.
 """
 
-_TRIED = 4 * 1024 * 1024
-"""
-Whoever has sent that much through us had a reader at the other side: it is more than the system
-keeps for one that does not read.
-"""
-
 _CAUTIOUS = 256 * 1024
-"""
-What is moved at once, and so may be left in a pipe, before that.
-"""
-
 _UNSENT = 512 * 1024
+_TRIED = 4 * 1024 * 1024
 _UNSENT_TRIED = 2 * 1024 * 1024
 """
-What the system keeps for a peer that does not take it, beyond what is on its way, before that and
-after.  With little, a fast reader has taken all each time that others have had their turn.
+What is moved at once, and so may be left in a pipe; and what the system keeps for a peer that does
+not take it, beyond what is on its way.  After C{_TRIED} octets, which is more than one is sent that
+does not read, both are more: otherwise a fast reader has taken all before its turn comes again.
 """
 
 _MOVE: int = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
@@ -109,6 +102,7 @@ class Side:
         "_armed",
         "_bulk",
         "_ending",
+        "_knocks",
         "_pipe",
         "_relay",
         "_rest",
@@ -141,6 +135,8 @@ class Side:
         # How many small bursts it takes until we copy again; none while we do.
         self._bulk = 0
         self._ending = connection.ending
+        # How often octets have come while there was no room.
+        self._knocks = 0
         self._pipe: Pipe | None = None
         self.readable = connection.readable
         self._rest = b""
@@ -163,11 +159,13 @@ class Side:
                 self._lookForReset()
         if events & READABLE and not self.done:
             self.readable = True
-            # While something is held there is no room, of which we shall be told.
-            if not self.held:
-                if self._bulk or self._relay.meter is not None:
-                    self.move()
-                    return
+            if self.held:
+                self._knocks += 1
+                if self._knocks == _PATIENCE:
+                    self._relay.junction.watchFor(self.descriptor, octets=False, room=self._armed)
+            elif self._bulk or self._relay.meter is not None:
+                self.move()
+            else:
                 # Most of what is small comes whole.
                 self._copy(BUFFER)
                 if self.readable:
@@ -338,8 +336,7 @@ class Side:
             else:
                 self.readable = False
         elif code == errno.EINVAL:
-            self._bulk = 0
-            self._spliceable = False
+            self._bulk, self._spliceable = 0, False
         else:
             self._relay.sideLost(self, OSError(code, os.strerror(code)))
 
@@ -366,6 +363,9 @@ class Side:
         if self._pipe is not None:
             self._relay.pipes.give(self._pipe)
             self._pipe = None
+        if self._knocks >= _PATIENCE:
+            self._relay.junction.watchFor(self.descriptor, octets=True, room=self._armed)
+        self._knocks = 0
         return True
 
     def _refused(self, code: int) -> bool:
@@ -390,8 +390,7 @@ class Side:
         self._rest = os.read(pipe.source, self.held)
         self._relay.pipes.give(pipe)
         self._pipe = None
-        self._bulk = 0
-        self._spliceable = False
+        self._bulk, self._spliceable = 0, False
 
     def expect(self, unsent: int) -> None:
         """
@@ -411,7 +410,8 @@ class Side:
         """
         if not self._armed:
             self._armed = True
-            self._relay.junction.watchWriting(self.descriptor)
+            octets = self._knocks < _PATIENCE
+            self._relay.junction.watchFor(self.descriptor, octets=octets, room=True)
 
     # Ends
 
@@ -425,8 +425,7 @@ class Side:
 
     def _lookForReset(self) -> None:
         """
-        An end has been told of while nothing is read.  If it is a reset, what is held
-        no longer matters.
+        An end has been told of while nothing is read.  If it is a reset, what is held is lost.
         """
         if not self._relay.running:
             return
@@ -443,5 +442,4 @@ class Side:
         if self._pipe is not None:
             self._relay.pipes.discard(self._pipe)
             self._pipe = None
-        self._rest = b""
-        self.held = 0
+        self._rest, self.held = b"", 0
