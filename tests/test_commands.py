@@ -1136,7 +1136,7 @@ class ReplacedPolicyTests(ServedTestCase):
         session = next(iter(factory.sessions))
         reviewed: list[object] = []
         self.patch(session._performance._association, "review", lambda: reviewed.append(1))
-        self.assertEqual(self.successResultOf(factory.review()), 0)
+        self.assertEqual(self.successResultOf(factory.sessions.review()), 0)
         self.assertEqual(reviewed, [1])
 
 

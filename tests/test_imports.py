@@ -64,8 +64,10 @@ LAYERS = (
     ("assembly", "associate"),
     ("explanation",),
     # The order of things, and who carries it out.
-    ("session",),
+    ("session", "sessions"),
     ("commands", "handshake"),
+    ("serving",),
+    ("protocol",),
     ("server",),
     ("listening",),
     ("options", "service"),
@@ -200,7 +202,7 @@ class ImportTests(SynchronousTestCase):
         The order is not only kept because no import is seen.
         """
         self.assertIn("stream", IMPORTS["relay"].own)
-        self.assertIn("local", IMPORTS["server"].own)
+        self.assertIn("local", IMPORTS["protocol"].own)
         self.assertIn("errors", IMPORTS["wire._socks"].own)
         self.assertIn("wire._addresses", IMPORTS["wire"].own)
 

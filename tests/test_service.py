@@ -981,7 +981,7 @@ class ReloadTests(ServiceFixture):
             reviews.append(self.reactor.seconds())
             return succeed(0)
 
-        self.patch(self.factory, "review", review)
+        self.patch(self.factory.sessions, "review", review)
         self.service.startService()
         users = {
             name: User(expires=datetime.fromtimestamp(seconds, UTC))

@@ -232,7 +232,9 @@ class SOCKS5Service(Service):
         changed = differences(self._configuration, configuration)
         self._listen, self._configuration = configuration.listen, configuration
         # Before others hold, those who come by these must not.
-        self._factory.turnAway([each.address for each in removed if each.address is not None])
+        self._factory.sessions.turnAway(
+            [each.address for each in removed if each.address is not None]
+        )
         reviewed = self._factory.reconfigure(**settings)
         for listening in added:
             self._admit(None, listening)
@@ -293,7 +295,7 @@ class SOCKS5Service(Service):
         """
         Somebody's time may be over.
         """
-        self._factory.review()
+        self._factory.sessions.review()
         self._lookForExpired()
 
     def stopService(self) -> Deferred[None]:
@@ -308,7 +310,7 @@ class SOCKS5Service(Service):
         if self._expiry is not None and self._expiry.active():
             self._expiry.cancel()
         stopped = self._stopListening()
-        drained = self._factory.drain(self._factory.timeouts.drain)
+        drained = self._factory.sessions.drain(self._factory.timeouts.drain)
         stopped.addCallback(lambda ignored: drained)
         return stopped.addCallback(lambda ignored: self._factory.ledger.stop())
 
@@ -319,7 +321,7 @@ class SOCKS5Service(Service):
         @return: a Deferred that fires when there is none left.
         """
         self._stopListening()
-        return self._factory.drain(None)
+        return self._factory.sessions.drain(None)
 
     def stopNow(self) -> None:
         """

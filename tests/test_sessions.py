@@ -1,0 +1,149 @@
+"""
+Tests for L{txsocks5.sessions}.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any
+
+from twisted.internet.address import UNIXAddress
+from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
+from twisted.protocols.policies import WrappingFactory
+
+from txsocks5.wire import Address
+
+from .served import (
+    ASSOCIATE,
+    BIND,
+    CONNECT,
+    GREETING,
+    SELECTED,
+    Caller,
+    ServedTestCase,
+)
+
+#: Names of fields that every event has, whatever it tells.
+COMMON = {"socks_event", "session"}
+
+
+class StopTests(ServedTestCase):
+    """
+    Tests for a server that stops.
+    """
+
+    def test_nothingToStop(self) -> None:
+        """
+        Without clients it has stopped at once.
+        """
+        self.successResultOf(self.serve().stopSessions())
+
+    def test_everything(self) -> None:
+        """
+        Wherever a session is, it ends, both of its sides are reset, and the Deferred fires when
+        all have ended.
+        """
+        factory = self.serve()
+        callers: list[Caller] = []
+        for said in (b"", b"\x05", GREETING, GREETING + CONNECT, GREETING + BIND, b"\x05\x01\x7f"):
+            callers.append(self.call(factory))
+            callers[-1].say(said)
+        relayed = self.call(factory)
+        relayed.say(GREETING + CONNECT)
+        target = self.answer()
+        associated = self.call(factory)
+        associated.say(GREETING + ASSOCIATE)
+        stopped, again = factory.stopSessions(), factory.stopSessions()
+        self.assertNoResult(stopped)
+        self.flush()
+        self.successResultOf(stopped)
+        self.successResultOf(again)
+        self.assertReset(target)
+        for caller in (*callers[:-1], relayed, associated):
+            self.assertReset(caller)
+        self.assertTrue(self.dialer.dials[0].cancelled)
+        self.assertOver(factory)
+        reasons = {event["reason"] for event in self.events.named("closed")}
+        self.assertEqual(reasons, {"server stopped", "no acceptable method"})
+
+    def test_servesOn(self) -> None:
+        """
+        Clients that come later are served; stopping is up to whoever listens.
+        """
+        factory = self.serve()
+        self.call(factory)
+        factory.stopSessions()
+        self.flush()
+        caller = self.call(factory)
+        caller.say(GREETING)
+        self.assertEqual(caller.answers, [SELECTED])
+        stopped = factory.stopSessions()
+        self.flush()
+        self.successResultOf(stopped)
+
+    def test_turnAway(self) -> None:
+        """
+        Only those end who have come by the listener, whatever a PROXY header says, and have made no
+        request.
+        """
+        factory = self.serve()
+        silent, relaying = self.call(factory), self.call(factory)
+        relaying.say(GREETING + CONNECT)
+        unix = self.call(factory, clientAddress=UNIXAddress(None), serverAddress=UNIXAddress("/s"))
+        wrapping = WrappingFactory(factory)
+        wrapping.protocol = HAProxyProtocolWrapper
+        proxied = self.call(wrapping)  # type: ignore[arg-type]
+        proxied.say(b"PROXY TCP4 198.51.100.1 198.51.100.2 1000 2000\r\n" + GREETING)
+        for host, port in (("203.0.113.6", 1080), ("203.0.113.5", 1081), ("198.51.100.2", 2000)):
+            factory.sessions.turnAway([Address(ip_address(host), port)])
+        self.flush()
+        self.assertEqual(len(factory.sessions), 4)
+        factory.sessions.turnAway([Address(ip_address("0.0.0.0"), 1080)])
+        self.flush()
+        self.assertReset(silent)
+        self.assertReset(proxied)
+        self.assertEqual((relaying.lost, unix.lost), (None, None))
+
+    def test_drain(self) -> None:
+        """
+        Stopping waits for sessions, but not for longer than it is told to.
+        """
+        factory = self.serve()
+        self.successResultOf(factory.sessions.drain(5))
+        silent = self.call(factory)
+        first, second = self.call(factory), self.call(factory)
+        for caller in (first, second):
+            caller.say(GREETING + CONNECT)
+        drained = factory.sessions.drain(5)
+        self.flush()
+        self.assertReset(silent)
+        self.assertEqual(len(factory.sessions), 2)
+        first.abort()
+        self.advance(4)
+        self.assertNoResult(drained)
+        self.advance(1)
+        self.successResultOf(drained)
+        self.assertOver(factory)
+        last = self.call(factory)
+        last.say(GREETING + CONNECT)
+        drained = factory.sessions.drain(5)
+        last.abort()
+        self.flush()
+        self.successResultOf(drained)
+        self.assertOver(factory)
+
+    def test_endedWithAnother(self) -> None:
+        """
+        A session may end with one that is looked at before it.
+        """
+        factory = self.serve()
+        for _ in range(2):
+            self.call(factory).say(GREETING)
+
+        def stands(*arguments: Any) -> bool:
+            for session in list(factory.sessions):
+                factory.sessions.left(session)
+            return True
+
+        self.patch(factory, "stands", stands)
+        self.assertEqual(self.successResultOf(factory.sessions.review()), 0)
