@@ -544,6 +544,21 @@ class WarningTests(AssemblyFixture):
         [line] = self.warnings(f"[auth]\ncheckers = ['htpasswd:{path}']")
         self.assertIn("line 1: ", line)
 
+    def test_damagedUserList(self) -> None:
+        """
+        One that is damaged is an error, which names the file and the line.
+        """
+        path = Path(self.mktemp())
+        path.write_text("# users\nali")
+        path.chmod(0o600)
+        error = self.assertRaises(
+            ConfigurationError, self.assemble, f"[auth]\ncheckers = ['htpasswd:{path}']"
+        )
+        [line] = map(str, error.problems)
+        self.assertIn(
+            f"auth.checkers[0]: 'htpasswd' cannot be used: {path.absolute()}: line 2", line
+        )
+
     def test_unknownUsers(self) -> None:
         """
         So are users whom no checker knows, wherever they are named.

@@ -11,7 +11,7 @@ from unittest.mock import patch
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsocks5 import hashes
-from txsocks5.hashes import costOf, hashOf, kindOf, verify
+from txsocks5.hashes import costOf, hashOf, isCut, kindOf, verify
 
 #: Hashes of C{secret} that take little time, with the kind of each and what tells its cost.
 SECRET = (
@@ -70,6 +70,28 @@ NONE = (
     b"$argon2id$v=19$m=8,t=1,p=1$c29$c29tZXNhbHQ",
     b"\xff\xfe",
 )
+
+
+class IsCutTests(SynchronousTestCase):
+    """
+    Tests for L{isCut}.
+    """
+
+    def test_beginnings(self) -> None:
+        """
+        Every beginning of a hash of a known kind is one, be its kind known from it yet or not.
+        """
+        for text, _, _ in SECRET:
+            for length in range(1, text.index(b"$", 1) + 3):
+                self.assertTrue(isCut(text[:length]), text[:length])
+
+    def test_others(self) -> None:
+        """
+        A whole hash is none, nor is one of another kind, or nothing.
+        """
+        whole = [text for text, _, _ in SECRET]
+        for text in (*whole, b"", b"secret", b"{SHA}5en6", b"$y$j9T$x", b"$1$salt$"):
+            self.assertFalse(isCut(text), text)
 
 
 class KindTests(SynchronousTestCase):

@@ -326,18 +326,48 @@ class UserListTests(CheckerTestCase):
         """
         What is doubtful can be asked for, and is in the log.
         """
-        self.write(b"alice:x\nbob\n")
+        self.write(b"alice:x\nbob:\n")
         checker = self.checker()
         warnings = list(checker.warnings())
         self.assertEqual(len(warnings), 2)
-        self.assertTrue(warnings[1].startswith(f"{self.path}: line 2: no colon"))
+        self.assertTrue(warnings[1].startswith(f"{self.path}: line 2: 'bob' cannot log in"))
         self.assertEqual(self.logged("passwordsDoubtful"), warnings)
+
+    def test_warningsOnce(self) -> None:
+        """
+        That of the command line leaves it to others to tell of it, until the file has changed.
+        """
+        self.write(b"alice:x\n")
+        checker = checkerOf(self.path)
+        self.assertEqual(len(checker.warnings()), 1)
+        self.assertEqual(self.logged("passwordsDoubtful"), [])
+        self.write(b"alice:x\nbob:x\n")
+        checker.refresh()
+        self.assertEqual(self.logged("passwordsDoubtful"), list(checker.warnings()))
+
+    def test_damaged(self) -> None:
+        """
+        A file with lines that nobody can have meant is an error that names it and the first of
+        them, and not what the line says; later, what was read before holds.
+        """
+        good = self.checker()
+        for content, reason in (
+            (b"alice:" + SECRET + b"\nsecret\n", "line 2: no colon, so this is no entry"),
+            (b"secret\n\nsecret\n", "line 1: no colon, so this is no entry (and 1 more like this)"),
+            (b"alice:" + SECRET[:-1], "line 1: the file ends in the midst of an entry"),
+            (bytes(1000), "line 1: it has a NUL, so this is no entry"),
+        ):
+            self.write(content)
+            error = self.assertRaises(ValueError, self.checker)
+            self.assertEqual(str(error), f"{self.path}: {reason}")
+            good.refresh()
+            self.assertTrue(good.knows("bob"))
 
     def test_manyWarnings(self) -> None:
         """
         The log has not more than the first of them.
         """
-        self.write(b"bob\n" * 100)
+        self.write(b"bob:x\n" * 100)
         self.assertEqual(len(self.checker().warnings()), 100)
         logged = self.logged("passwordsDoubtful")
         self.assertEqual(len(logged), 21)
@@ -542,9 +572,12 @@ class ChangeTests(CheckerTestCase):
         A file that ends in the midst of an entry is not believed, however old it is.
         """
         checker = self.checker()
-        self.write(b"carol:" + SECRET + b"\nbob:" + OTHER[:-1], age=1000)
-        self.kept(checker, "midst of an entry")
-        self.comesBack(checker)
+        for half in (OTHER[:-1], b"", b"{SHA}5en6"):
+            self.write(b"carol:" + SECRET + b"\nbob:" + half, age=1000)
+            self.assertEqual(self.lets(checker), "ab")
+            self.assertIn("midst of an entry", self.logged("passwordsKept")[-1])
+        self.write(b"carol:" + SECRET + b"\n")
+        self.assertEqual(self.lets(checker), "c")
 
     def test_changesWhileRead(self) -> None:
         """
@@ -612,9 +645,11 @@ class ChangeTests(CheckerTestCase):
     def test_startsWrong(self) -> None:
         """
         At the start all of that is an error; but a file without an end of line at its end is one
-        that somebody has written so.
+        that somebody has written so, if it may be whole.
         """
         self.write(b"alice:" + SECRET + b"\nbob:" + OTHER[:-1])
+        self.assertRaises(ValueError, self.checker)
+        self.write(b"alice:" + SECRET + b"\nbob:{SHA}5en6")
         self.assertEqual(self.lets(self.checker()), "a")
         os.chmod(self.path, 0o660)
         self.assertRaises(ValueError, self.checker)

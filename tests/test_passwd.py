@@ -109,7 +109,7 @@ class ContentTests(SynchronousTestCase):
         changed = withEntry(content, name + b":new")
         self.assertEqual(others(changed, name), others(content, name))
         self.assertEqual(
-            [line.strip(b"\r") for line in changed.split(b"\n") if nameOf(line) == name],
+            [line.removesuffix(b"\r") for line in changed.split(b"\n") if nameOf(line) == name],
             [name + b":new"],
         )
         without = withoutEntry(changed, name)

@@ -221,29 +221,48 @@ class PasswordFileTests(FileFixture):
         a line that cannot be forged.
         """
         long = b"x" * 256
-        found = self.read(
-            b":" + APR1 + b"\nal\0ice:" + APR1 + b"\n" + long + b":" + APR1 + b"\nb\x1b[2Job:x\n"
-        )
+        found = self.read(b":" + APR1 + b"\n" + long + b":" + APR1 + b"\nb\x1b[2Job:x\n")
         self.assertEqual(list(found.hashes), [b"b\x1b[2Job"])
         self.assertEqual(
-            [warning.partition(" (")[0] for warning in found.warnings[:3]],
-            [f"FILE: line {number}: no client could give this name" for number in (1, 2, 3)],
+            [warning.partition(" (")[0] for warning in found.warnings[:2]],
+            [f"FILE: line {number}: no client could give this name" for number in (1, 2)],
         )
-        self.assertIn(r"'b\x1b[2Job' cannot log in", found.warnings[3])
+        self.assertIn(r"'b\x1b[2Job' cannot log in", found.warnings[2])
+        self.assertEqual(found.unreadable, ())
 
-    def test_nulInHash(self) -> None:
+    def test_nul(self) -> None:
         """
-        A line with a NUL is no entry.
+        A line with a NUL is no entry, wherever that is.
         """
-        self.assertEqual(self.read(b"alice:\0" + APR1 + b"\n").hashes, {})
+        for line in (b"alice:\0" + APR1, b"al\0ice:" + APR1, bytes(100)):
+            found = self.read(b"# users\n" + line + b"\n")
+            self.assertEqual((found.hashes, found.warnings), ({}, ()))
+            reason = "FILE: line 2: it has a NUL, so this is no entry"
+            self.assertEqual(found.unreadable, (reason,))
 
     def test_noColon(self) -> None:
         """
-        A line without colon is warned about; it is not shown, since it may be a password.
+        Nor is a line without colon; it is not shown, since it may be a password.
         """
         found = self.read(b"alice\nbob:" + APR1 + b"\n")
         self.assertEqual(list(found.hashes), [b"bob"])
-        self.assertEqual(found.warnings, ("FILE: line 1: no colon, so this is no entry",))
+        self.assertEqual(found.unreadable, ("FILE: line 1: no colon, so this is no entry",))
+        self.assertEqual(found.warnings, ())
+
+    def test_cut(self) -> None:
+        """
+        A hash of a known kind that is not all there, at the end of the file, shows that the file
+        is not all there; a hash of another kind, or one with an end of line, does not.
+        """
+        whole = b"alice:" + APR1 + b"\nbob:" + BCRYPT
+        self.assertEqual(self.read(whole).unreadable, ())
+        for missing in range(1, len(BCRYPT)):
+            reason = "FILE: line 2: the file ends in the midst of an entry"
+            self.assertEqual(self.read(whole[:-missing]).unreadable, (reason,))
+        for line in (b"bob:", b"bob:secret", b"bob:{SHA}5en6", b"bob:$y$j9T$", b"bob:$2b$04$x\n"):
+            found = self.read(b"alice:" + APR1 + b"\n" + line)
+            self.assertEqual(found.unreadable, ())
+            self.assertEqual(len(found.warnings), 1)
 
     def test_unfinished(self) -> None:
         """

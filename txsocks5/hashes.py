@@ -89,6 +89,11 @@ _KINDS = (
     ),
 )
 
+_BEGINNINGS = (b"$argon2", b"$2a$", b"$2b$", b"$2y$", b"$5$", b"$6$", b"$apr1$")
+"""
+How hashes of these kinds begin.
+"""
+
 _FOR_NEW = ("argon2", "bcrypt")
 
 
@@ -130,6 +135,14 @@ def kindOf(text: bytes) -> str | None:
         except ValueError:
             return None
     return kind.name
+
+
+def isCut(text: bytes) -> bool:
+    """
+    Whether this is the beginning of a hash, and not a whole one.
+    """
+    isBeginning = any(text.startswith(each) or each.startswith(text) for each in _BEGINNINGS)
+    return bool(text) and isBeginning and _find(text) is None
 
 
 @cache

@@ -127,6 +127,7 @@ class HtpasswdChecker:
         *,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
+        telling: bool = True,
     ) -> None:
         """
         Read the file.
@@ -134,6 +135,9 @@ class HtpasswdChecker:
         @param clock: tells the time in seconds, and never goes back.
 
         @param now: tells the time as the file system does.
+
+        @param telling: whether to log now what is doubtful about the file, and not only when it
+            has changed: somebody else may do so, by means of L{warnings}.
 
         @raise OSError: it cannot be read.
 
@@ -151,7 +155,7 @@ class HtpasswdChecker:
         self._due = 0.0
         self._seen: _Signature | None = None
         self._file = PasswordFile({})
-        self._take()
+        self._take(telling)
 
     def __repr__(self) -> str:
         return f"<HtpasswdChecker {self._path!r}>"
@@ -243,9 +247,11 @@ class HtpasswdChecker:
             self._due = now + _LOOK_EVERY
         return True
 
-    def _take(self) -> None:
+    def _take(self, telling: bool = True) -> None:
         """
         Read the file and believe it.
+
+        @param telling: whether to log what is doubtful about it.
 
         @raise OSError: it cannot be read, or is being written.
 
@@ -253,6 +259,9 @@ class HtpasswdChecker:
         """
         taken = snapshot(self._path)
         file = PasswordFile.of(self._path, taken)
+        if file.unreadable:
+            more = len(file.unreadable) - 1
+            raise ValueError(file.unreadable[0] + (f" (and {more} more like this)" if more else ""))
         signature = _signatureOf(taken.status)
         if self._file.hashes:
             self._judgeChange(file, signature)
@@ -262,10 +271,17 @@ class HtpasswdChecker:
         self._again = False
         self._problem = None
         events.passwordsRead.emit(self._log, path=self._path, users=len(file.hashes))
-        for warning in file.warnings[:_MAX_WARNINGS]:
+        if telling:
+            self._tell(file.warnings)
+
+    def _tell(self, warnings: Sequence[str]) -> None:
+        """
+        Log what is doubtful about the file.
+        """
+        for warning in warnings[:_MAX_WARNINGS]:
             events.passwordsDoubtful.emit(self._log, doubt=warning)
-        if len(file.warnings) > _MAX_WARNINGS:
-            more = f"{self._path}: {len(file.warnings) - _MAX_WARNINGS} more like these"
+        if len(warnings) > _MAX_WARNINGS:
+            more = f"{self._path}: {len(warnings) - _MAX_WARNINGS} more like these"
             events.passwordsDoubtful.emit(self._log, doubt=more)
 
     def _judgeChange(self, file: PasswordFile, signature: _Signature) -> None:
@@ -304,7 +320,8 @@ class HtpasswdChecker:
 
 def checkerOf(argument: str) -> HtpasswdChecker:
     """
-    What C{--auth htpasswd:FILE} stands for.
+    What C{--auth htpasswd:FILE} stands for.  What is doubtful about the file is told by whoever
+    reads the configuration.
 
     @param argument: the file.
 
@@ -316,4 +333,4 @@ def checkerOf(argument: str) -> HtpasswdChecker:
     """
     if not argument:
         raise InvalidAuthArgumentString("say which file: htpasswd:FILE")
-    return HtpasswdChecker(argument)
+    return HtpasswdChecker(argument, telling=False)

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 import attrs
 
 from .events import escaped
-from .hashes import costOf, kindOf
+from .hashes import costOf, isCut, kindOf
 
 __all__ = [
     "MAX_NAME",
@@ -121,14 +121,18 @@ class PasswordFile:
         log in.  Whoever compares the password of an unknown user with it takes the time that it
         takes for a known one (R-1929-06).
 
-    @ivar unfinished: whether it ends in the midst of an entry, as a file does that is being
+    @ivar unfinished: whether it may end in the midst of an entry, as a file does that is being
         written.
+
+    @ivar unreadable: which lines cannot be part of such a file, a sentence each: whatever this is,
+        it is damaged, not all there, or another file.
     """
 
     hashes: Mapping[bytes, bytes] = attrs.field(repr=False)
     warnings: tuple[str, ...] = ()
     decoy: bytes | None = attrs.field(default=None, repr=False)
     unfinished: bool = False
+    unreadable: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, path: str, snapshot: Snapshot) -> PasswordFile:
@@ -150,13 +154,16 @@ class PasswordFile:
             reading.warnings.append(
                 f"{path}: others than its owner can read it (mode {mode:04o}): chmod go-r"
             )
-        for number, line in enumerate(snapshot.content.split(b"\n"), 1):
-            reading.take(number, line.removesuffix(b"\r"))
+        *lines, last = snapshot.content.split(b"\n")
+        for line in lines:
+            reading.take(line.removesuffix(b"\r"))
+        reading.take(last, isWhole=False)
         return cls(
             reading.hashes,
             tuple(reading.warnings),
             reading.decoy(),
-            unfinished=reading.wrong and not snapshot.content.endswith(b"\n"),
+            unfinished=reading.wrong,
+            unreadable=tuple(reading.unreadable),
         )
 
 
@@ -164,44 +171,50 @@ class _Reading:
     """
     A file while it is read.
 
-    @ivar wrong: whether the last line is one that says nothing.
+    @ivar wrong: whether the line that was taken last is one that says nothing.
     """
 
     def __init__(self, path: str) -> None:
         self.hashes: dict[bytes, bytes] = {}
         self.warnings: list[str] = []
+        self.unreadable: list[str] = []
         self.wrong = False
         self._path = path
+        self._number = 0
         self._lines: dict[bytes, int] = {}
 
-    def take(self, number: int, line: bytes) -> None:
+    def take(self, line: bytes, *, isWhole: bool = True) -> None:
         """
-        Take a line, without its end.
-        """
-        self.wrong = False
-        for problem in self._problems(number, line):
-            self.wrong = True
-            self.warnings.append(f"{self._path}: line {number}: {problem}")
+        Take the next line, without its end.
 
-    def _problems(self, number: int, line: bytes) -> Iterator[str]:
+        @param isWhole: whether it has one.
+        """
+        self._number += 1
+        self.wrong = False
+        problem = _damage(line, isWhole)
+        if problem:
+            self.wrong = True
+            self.unreadable.append(f"{self._path}: line {self._number}: {problem}")
+        for problem in self._problems(line):
+            self.wrong = True
+            self.warnings.append(f"{self._path}: line {self._number}: {problem}")
+
+    def _problems(self, line: bytes) -> Iterator[str]:
         """
         Take a line.
 
         @return: what is wrong with it.
         """
         name = nameOf(line)
-        if name is None:
-            text = line.removeprefix(_BOM).strip()
-            if text and not text.startswith(b"#"):
-                yield "no colon, so this is no entry"
+        if name is None or b"\0" in line:
             return
         shown = "'" + escaped(name.decode("utf-8", "surrogateescape")) + "'"
-        if not name or b"\0" in line or len(name) > MAX_NAME:
+        if not name or len(name) > MAX_NAME:
             yield f"no client could give this name ({shown}), so the entry is ignored"
         elif name in self._lines:
             yield f"{shown} has an entry in line {self._lines[name]} already, and that one counts"
         else:
-            self._lines[name] = number
+            self._lines[name] = self._number
             found = line.split(b":", 2)[1].strip()
             known = kindOf(found) is not None
             self.hashes[name] = found if known else b""
@@ -217,3 +230,20 @@ class _Reading:
             return None
         ((usual, _),) = Counter(map(costOf, usable)).most_common(1)
         return next(found for found in usable if costOf(found) == usual)
+
+
+def _damage(line: bytes, isWhole: bool) -> str:
+    """
+    What makes it impossible that a line is what somebody has meant to write; empty if nothing does.
+    The line is not told, since it may be a password.
+
+    @param isWhole: whether it has an end.
+    """
+    if b"\0" in line:
+        return "it has a NUL, so this is no entry"
+    if nameOf(line) is None:
+        text = line.removeprefix(_BOM).strip()
+        return "no colon, so this is no entry" if text and not text.startswith(b"#") else ""
+    if not isWhole and isCut(line.split(b":", 2)[1].strip()):
+        return "the file ends in the midst of an entry"
+    return ""
