@@ -68,11 +68,14 @@ class Anonymous:
     """
     Method C{00}: nothing is exchanged and nobody is refused.  It has no state, so it is also
     each of its conversations.
+
+    @ivar accepted: the outcome of each of them, for whoever does not need the conversation.
     """
 
     method: int = Method.NONE
+    accepted = Accepted(Identity("", Method.NONE))
 
-    _accepted = Step(0, outcome=Accepted(Identity("", Method.NONE)))
+    _step = Step(0, outcome=accepted)
 
     def conversation(self, client: IPAddress | None) -> IConversation:
         """
@@ -84,7 +87,7 @@ class Anonymous:
         """
         Accept.
         """
-        return self._accepted
+        return self._step
 
     def close(self) -> None:
         """

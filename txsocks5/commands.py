@@ -198,11 +198,10 @@ class Performance:
         """
         Begin; see L{Hinge.perform <txsocks5.session.Hinge.perform>}.
         """
-        if self._request.command is _CONNECT:
+        command = self._request.command
+        if command is _CONNECT:
             return self._connect()
-        if self._request.command is _BIND:
-            return self._run(self._bind())
-        return self._run(self._associate())
+        return self._run(self._bind() if command is _BIND else self._associate())
 
     def awaitPeer(self) -> Deferred[None]:
         """

@@ -181,7 +181,8 @@ class Handshake:
         greeting, consumed = message
         self._ahead = self._ahead[consumed:]
         self._session.greeted(greeting)
-        return True
+        # A conversation is begun with no octets at all.
+        return self._conversation is not None or bool(self._ahead)
 
     def _converse(self) -> bool:
         """

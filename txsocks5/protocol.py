@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from . import events, local
+from .auth import Anonymous
 from .commands import Carrier, Client, Performance
 from .deadlines import Deadlines
 from .errors import OverLimit, Overloaded, ProtocolError, ReplyCode, reasonOf, replyCodeOf
@@ -229,6 +230,10 @@ class SOCKS5Protocol(Protocol):
         """
         self._version = self.factory.policy.version
         self._say(_SELECTIONS[authenticator.method])
+        if type(authenticator) is Anonymous:
+            # Most clients: there is nothing to talk about.
+            self._session.accepted(authenticator.accepted)
+            return
         try:
             conversation = authenticator.conversation(self._host)
         except Exception:
