@@ -21,9 +21,9 @@ How many threads the reactor has: checking passwords must not have to wait for n
 
 def collectSeldom() -> None:
     """
-    Sessions leave little to the garbage collector, the two sides of a relay that know each other,
-    and looking for it takes a tenth of a short session's time: leave out what is there from the
-    start, and look more seldom.
+    Sessions leave nothing to the garbage collector but what Twisted leaves of them, and looking for
+    it takes a tenth of a short session's time: leave out what is there from the start, and look
+    more seldom.
     """
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
