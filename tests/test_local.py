@@ -20,8 +20,20 @@ from txsocks5.wire import Address, IPAddress
 
 class AddressOfTests(SynchronousTestCase):
     """
-    Tests for L{local.addressOf}.
+    Tests for L{local.addressOf} and L{local.placeOf}.
     """
+
+    def test_place(self) -> None:
+        """
+        A place is an address, or the path of a UNIX socket.
+        """
+        self.assertEqual(
+            local.placeOf(twistedAddress.IPv4Address("TCP", "192.0.2.1", 80)),
+            Address(ip_address("192.0.2.1"), 80),
+        )
+        self.assertEqual(local.placeOf(twistedAddress.UNIXAddress("/s")), b"/s")
+        for unknown in (None, twistedAddress.UNIXAddress(None), object()):
+            self.assertIsNone(local.placeOf(unknown))  # type: ignore[arg-type]
 
     def test_families(self) -> None:
         """

@@ -4,12 +4,15 @@ Tests of a server that is told by signals to serve in another way, or to stop, o
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -95,6 +98,16 @@ class SignalTestCase(SynchronousTestCase):
         Send the server a signal.
         """
         self.server.send_signal(number)
+
+    def closed(self, listener: tuple[str, int]) -> None:
+        """
+        Wait until nobody listens any more.
+        """
+        try:
+            while True:
+                socket.create_connection(listener, timeout=PATIENCE).close()
+        except ConnectionError:
+            pass
 
     def keep(self, opened: socket.socket) -> socket.socket:
         """
@@ -226,6 +239,155 @@ class ReloadTests(SignalTestCase):
         self.assertNotIn("Traceback", "".join(self.log))
 
 
+class UNIXTests(SignalTestCase):
+    """
+    SIGHUP, and clients of UNIX sockets.
+    """
+
+    def setUp(self) -> None:
+        """
+        Have a folder for sockets, whose path is short enough for them.
+        """
+        super().setUp()
+        self.folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+
+    def connected(self, name: str) -> socket.socket:
+        """
+        A client connects to a socket.
+        """
+        client = self.keep(socket.socket(socket.AF_UNIX))
+        client.settimeout(PATIENCE)
+        client.connect(str(self.folder / name))
+        return client
+
+    def relayed(self, client: socket.socket) -> Session:
+        """
+        It connects to a target.
+        """
+        client.sendall(b"\x05\x01\x00")
+        self.assertEqual(receive(client, 2), b"\x05\x00")
+        self.assertEqual(self.request(client, 0), b"\x00")
+        peer = self.keep(self.targets[0].accept()[0])
+        peer.settimeout(PATIENCE)
+        return client, peer
+
+    def listening(self, *names: str) -> None:
+        """
+        Write the configuration.
+        """
+        self.configure(f"listen = {[f'unix:{self.folder / name}' for name in names]}\n")
+
+    def test_listeners(self) -> None:
+        """
+        Sockets that are named stay, others go with their files, and new ones come.  Sessions go
+        on by whichever they came; who has come by one that is gone, and has asked for nothing, has
+        to go as well.
+        """
+        self.listening("a", "b")
+        self.start()
+        for _ in range(2):
+            self.wait("SOCKS5 listening on unix:")
+        sessions = [self.relayed(self.connected(name)) for name in ("a", "b")]
+        silent, asking, leaving = (self.connected(name) for name in ("a", "a", "b"))
+        for client in (asking, leaving):
+            client.sendall(b"\x05\x01\x00")
+            self.assertEqual(receive(client, 2), b"\x05\x00")
+
+        self.listening("a", "c")
+        self.signal(signal.SIGHUP)
+        self.wait(r"configuration reloaded; changed: listen; 0 sessions ended")
+        self.assertRelaying(*sessions)
+        self.assertEqual(sorted(os.listdir(self.folder)), ["a", "a.lock", "c", "c.lock"])
+        self.assertRaises(FileNotFoundError, self.connected, "b")
+        # A UNIX socket has no reset.
+        self.assertEqual(leaving.recv(1), b"")
+        self.assertRelaying(*map(self.relayed, (silent, self.connected("a"), self.connected("c"))))
+        self.assertEqual(self.request(asking, 0), b"\x00")
+
+    def test_exposed(self) -> None:
+        """
+        Where the server becomes an exposed one, a session that goes where only a local one may go
+        ends.
+        """
+        self.listening("a")
+        self.start()
+        self.wait("SOCKS5 listening on unix:")
+        client, target = self.relayed(self.connected("a"))
+        self.configure(f"listen = ['unix:{self.folder / 'a'}', 'tcp:0']\nopen = true\n")
+        self.signal(signal.SIGHUP)
+        self.wait(r"configuration reloaded; changed: listen, open; 1 sessions ended")
+        self.assertEqual(client.recv(1), b"")
+        self.assertRaises(ConnectionResetError, target.recv, 1)
+
+
+class BindTests(SignalTestCase):
+    """
+    SIGHUP, and clients that wait for a peer.
+    """
+
+    def bound(self, listener: tuple[str, int]) -> tuple[socket.socket, tuple[str, int]]:
+        """
+        A client asks for a peer, whichever.
+
+        @return: it, and where the peer is to connect.
+        """
+        client, _ = self.login(listener, b"alice")
+        client.sendall(b"\x05\x02\x00\x01" + bytes(6))
+        reply = receive(client, 10)
+        self.assertEqual(reply[:4], b"\x05\x00\x00\x01")
+        return client, (socket.inet_ntoa(reply[4:8]), int.from_bytes(reply[8:], "big"))
+
+    def peerOf(self, client: socket.socket, where: tuple[str, int], source: str) -> Session:
+        """
+        A peer connects from an address, and is let in.
+        """
+        peer = self.keep(socket.create_connection(where, PATIENCE, (source, 0)))
+        self.assertEqual(receive(client, 10)[:8], b"\x05\x00\x00\x01" + socket.inet_aton(source))
+        return client, peer
+
+    def test_reload(self) -> None:
+        """
+        Who is still allowed to wait waits on, with the same port, and the peer is judged by the
+        rules that hold when it comes; a session with a peer that is not allowed any more ends, and
+        so does waiting for one.
+        """
+        settings = (
+            "listen = ['tcp:0:interface=127.0.0.1']\n"
+            "auth = { checkers = ['memory:alice:secret'] }\n"
+        )
+        self.configure(f"{settings}[[rules]]\nallow = ['bind']\n")
+        self.start()
+        listener = self.listener()
+        met = [self.peerOf(*self.bound(listener), source) for source in ("127.0.0.1", "127.0.0.2")]
+        waiting, where = self.bound(listener)
+
+        self.configure(f"{settings}[[rules]]\nallow = ['bind']\nto = ['127.0.0.1', '0.0.0.0']\n")
+        self.signal(signal.SIGHUP)
+        self.wait("configuration reloaded; changed: rules; 1 sessions ended")
+        self.assertRelaying(met[0])
+        self.assertReset(met[1])
+        stranger = self.keep(socket.create_connection(where, PATIENCE, ("127.0.0.2", 0)))
+        self.assertGone(stranger)
+        session = self.peerOf(waiting, where, "127.0.0.1")
+        self.assertRelaying(session)
+
+        waiting, where = self.bound(listener)
+        self.configure(f"{settings}[[rules]]\nallow = ['connect']\n")
+        self.signal(signal.SIGHUP)
+        self.wait("configuration reloaded; changed: rules; 3 sessions ended")
+        self.assertReset(met[0], session)
+        self.assertRaises(ConnectionResetError, waiting.recv, 1)
+        self.closed(where)
+
+    def assertGone(self, peer: socket.socket) -> None:
+        """
+        A connection has ended, in whichever way.
+        """
+        with contextlib.suppress(ConnectionResetError):
+            self.assertEqual(peer.recv(1), b"")
+
+
 class DrainTests(SignalTestCase):
     """
     SIGTERM.
@@ -241,16 +403,6 @@ class DrainTests(SignalTestCase):
         )
         self.start()
         return self.listener()
-
-    def closed(self, listener: tuple[str, int]) -> None:
-        """
-        Wait until nobody listens any more.
-        """
-        try:
-            while True:
-                socket.create_connection(listener, timeout=PATIENCE).close()
-        except ConnectionError:
-            pass
 
     def test_drained(self) -> None:
         """

@@ -103,6 +103,12 @@ class StopTests(ServedTestCase):
         self.assertReset(silent)
         self.assertReset(proxied)
         self.assertEqual((relaying.lost, unix.lost), (None, None))
+        factory.sessions.turnAway([b"/t"])
+        self.flush()
+        self.assertIsNone(unix.lost)
+        factory.sessions.turnAway([b"/s"])
+        self.flush()
+        self.assertReset(unix)
 
     def test_drain(self) -> None:
         """

@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 
 from . import local
 from .acceptor import Acceptor
+from .local import Place
 from .server import SOCKS5Factory
 from .sharing import Inheritor
 from .wire import Address
@@ -36,7 +37,7 @@ class Listening:
 
     @ivar port: the port, once it listens.
 
-    @ivar address: that of the port; L{None} if it is none of the internet's.
+    @ivar place: where that is, or was; L{None} if that is not known.
     """
 
     def __init__(self, factory: SOCKS5Factory, description: str, reactor: Any = None) -> None:
@@ -48,7 +49,7 @@ class Listening:
         self._reactor = factory.reactor if reactor is None else reactor
         self.description = description
         self.port: IListeningPort | None = None
-        self.address: Address | None = None
+        self.place: Place | None = None
         self._factory = factory
         self._acceptor: Acceptor | None = None
         self._beginning: Deferred[None] | None = None
@@ -79,7 +80,7 @@ class Listening:
         """
         self.port = port
         self._beginning = None
-        self.address = local.addressOf(port.getHost())
+        self.place = local.placeOf(port.getHost())
         if self.address is not None:
             self._factory.listeners.add(self.address)
         pause = getattr(port, "stopReading", None)
@@ -128,16 +129,20 @@ class Listening:
             return succeed(None)
         return maybeDeferred(port.stopListening).addErrback(lambda reason: None)
 
+    @property
+    def address(self) -> Address | None:
+        """
+        Where it listens, or has, if that is an address of the internet.
+        """
+        return self.place if isinstance(self.place, Address) else None
+
     def __str__(self) -> str:
         """
         Where it listens, for the log.
         """
-        if self.address is not None:
-            return str(self.address)
-        name = getattr(self.port.getHost(), "name", None) if self.port is not None else None
-        if isinstance(name, bytes):
-            return f"unix:{name.decode('utf-8', 'replace')}"
-        return str(self.port)
+        if isinstance(self.place, bytes):
+            return f"unix:{self.place.decode('utf-8', 'replace')}"
+        return str(self.port if self.place is None else self.place)
 
 
 def endpointOf(reactor: Any, description: str) -> IStreamServerEndpoint:

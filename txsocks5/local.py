@@ -20,17 +20,24 @@ from .errors import Overloaded
 from .wire import Address, IPAddress, unmapped
 
 __all__ = [
+    "Place",
     "addressOf",
     "hostOf",
     "isNear",
     "isOwn",
     "openAtFirst",
     "openPort",
+    "placeOf",
     "sourceTowards",
     "textOf",
 ]
 
 _T = TypeVar("_T")
+
+Place = Address | bytes
+"""
+Where to find a server: an address of the internet, or the path of a UNIX socket.
+"""
 
 # How many ports of a configured range are tried before giving up.
 _ATTEMPTS = 64
@@ -52,6 +59,17 @@ def addressOf(address: IAddress | None) -> Address | None:
         return Address(hostOf(host), port)
     except ValueError:
         return None
+
+
+def placeOf(address: IAddress | None) -> Place | None:
+    """
+    Where a connection has arrived, or a port listens: an address as of L{addressOf}, or the path of
+    a UNIX socket.
+
+    @return: L{None} if it is neither.
+    """
+    name = getattr(address, "name", None)
+    return name if isinstance(name, bytes) else addressOf(address)
 
 
 @lru_cache(maxsize=4096)

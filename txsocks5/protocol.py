@@ -437,14 +437,14 @@ class SOCKS5Protocol(Protocol):
             self._performance.review()
         return bool(refusal)
 
-    def arrivedAt(self) -> Address | None:
+    def arrivedAt(self) -> local.Place | None:
         """
-        This end of the connection, whatever a PROXY header says; L{None} for a UNIX socket.
+        This end of the connection, whatever a PROXY header says; L{None} if it is not known.
         """
         transport: Any = self.transport
         while isinstance(transport, ProtocolWrapper):
             transport = transport.transport
-        return local.addressOf(transport.getHost())
+        return local.placeOf(transport.getHost())
 
     def broke(self) -> None:
         """

@@ -232,9 +232,7 @@ class SOCKS5Service(Service):
         changed = differences(self._configuration, configuration)
         self._listen, self._configuration = configuration.listen, configuration
         # Before others hold, those who come by these must not.
-        self._factory.sessions.turnAway(
-            [each.address for each in removed if each.address is not None]
-        )
+        self._factory.sessions.turnAway([each.place for each in removed if each.place is not None])
         reviewed = self._factory.reconfigure(**settings)
         for listening in added:
             self._admit(None, listening)

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import (
     IReactorTime,
 )
 
+from .local import Place
 from .slices import inSlices
 from .wire import (
     Address,
@@ -35,9 +36,9 @@ class Connected(TypingProtocol):
     @property
     def isServed(self) -> bool: ...
 
-    def arrivedAt(self) -> Address | None:
+    def arrivedAt(self) -> Place | None:
         """
-        This end of the connection; L{None} for a UNIX socket.
+        This end of the connection; L{None} if it is not known.
         """
 
     def stop(self, reason: str = "server stopped") -> None:
@@ -103,7 +104,7 @@ class Sessions(set[Connected]):
             session.broke()
             return True
 
-    def turnAway(self, listeners: Collection[Address]) -> None:
+    def turnAway(self, listeners: Collection[Place]) -> None:
         """
         End the connections that have come by some listeners and have made no request yet: they were
         let in as others are now.
@@ -111,7 +112,7 @@ class Sessions(set[Connected]):
         for session in list(self):
             if not session.isServed:
                 here = self._each(session, session.arrivedAt)
-                if isinstance(here, Address) and any(_isAt(here, each) for each in listeners):
+                if any(_isAt(here, each) for each in listeners):
                     self._each(session, partial(session.stop, "its listener is gone"))
 
     def _whenIdle(self) -> Deferred[None]:
@@ -155,10 +156,12 @@ class Sessions(set[Connected]):
         return self._whenIdle()
 
 
-def _isAt(here: Address, listener: Address) -> bool:
+def _isAt(here: object, listener: Place) -> bool:
     """
     Whether a connection may have come by a listener.
     """
+    if not isinstance(here, Address) or not isinstance(listener, Address):
+        return bool(here == listener)
     anywhere = not isinstance(listener.host, str) and listener.host.is_unspecified
     return here.port == listener.port and (anywhere or here.host == listener.host)
 
