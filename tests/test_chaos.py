@@ -328,7 +328,7 @@ class ChaosTests(SynchronousTestCase):
         written = StringIO()
         # It raises the limit of descriptors, which is the test runner's, too.
         with redirect_stdout(written), mock.patch.object(chaos.resource, "setrlimit"):
-            status = asyncio.run(chaos.main(arguments))
+            status = asyncio.run(chaos.main((*arguments, "--quick")))
         return status, written.getvalue()
 
     def test_nothingLost(self) -> None:

@@ -8,10 +8,12 @@ import errno
 import fcntl
 import os
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsocks5 import pipes
 from txsocks5.pipes import Pipe, PipePool
+from txsocks5.sweep import Sweep
 
 
 def isOpen(descriptor: int) -> bool:
@@ -99,6 +101,32 @@ class PoolTests(SynchronousTestCase):
         pipe = self.take()
         self.pool.give(pipe)
         self.assertTrue(isOpen(pipe.source))
+
+    def test_spare(self) -> None:
+        """
+        Those that nobody has needed for ten seconds are closed; when none is left, nobody looks for
+        them any more.
+        """
+        clock = Clock()
+        sweep = Sweep(clock)
+        self.pool = PipePool(sweep)
+        self.addCleanup(self.pool.leave)
+        taken = [self.take() for _ in range(3)]
+        self.assertEqual(clock.getDelayedCalls(), [])
+        for pipe in taken:
+            self.pool.give(pipe)
+        for _ in range(25):
+            # Of three one is needed now and then.
+            self.pool.give(self.take())
+            clock.advance(1)
+        self.assertEqual([isOpen(pipe.sink) for pipe in taken], [False, False, True])
+        clock.pump([1] * 21)
+        self.assertEqual([isOpen(pipe.sink) for pipe in taken], [False, False, False])
+        self.assertEqual(clock.getDelayedCalls(), [])
+        pipe = self.take()
+        self.pool.give(pipe)
+        self.pool.leave()
+        self.assertEqual((isOpen(pipe.sink), clock.getDelayedCalls()), (False, []))
 
     def test_exhausted(self) -> None:
         """

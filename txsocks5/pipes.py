@@ -7,8 +7,9 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import suppress
+from typing import Protocol as TypingProtocol
 
-__all__ = ["Pipe", "PipePool"]
+__all__ = ["Pipe", "PipePool", "Sweeper"]
 
 _SIZES = ((512 * 1024, 32 * 1024 * 1024), (256 * 1024, 64 * 1024 * 1024))
 """
@@ -23,6 +24,11 @@ What the system makes by itself, unless this user has many already.
 """
 
 _MAX_IDLE = 16
+
+_SPARE = 10.0
+"""
+Seconds after which pipes are closed that nobody has needed all that time.
+"""
 
 # Python has the name from 3.10 on, on Linux.
 _SET_SIZE = getattr(fcntl, "F_SETPIPE_SZ", None)
@@ -48,9 +54,26 @@ class Pipe:
         self.size = size
 
 
+class Sweeper(TypingProtocol):
+    """
+    Looks at things once a second; see L{Sweep <txsocks5.sweep.Sweep>}.
+    """
+
+    def add(self, item: PipePool) -> None:
+        """
+        Begin to look at C{item}.
+        """
+
+    def remove(self, item: PipePool) -> None:
+        """
+        Look at it no more.
+        """
+
+
 class PipePool:
     """
-    Lends pipes to whoever has octets to hold, and keeps a few empty ones for the next.
+    Lends pipes to whoever has octets to hold, and keeps a few empty ones for the next, as long as
+    they are needed now and then.
 
     The first 64 hold 512 KiB, those after them 256 KiB until all together hold 64 MiB: that is what
     peers which do not read tie up, and little more with the small ones behind those.
@@ -58,9 +81,16 @@ class PipePool:
     @ivar inUse: how many are lent.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sweep: Sweeper | None = None) -> None:
+        """
+        @param sweep: looks for those that are not needed; by default nobody does.
+        """
         self.inUse = 0
+        self._sweep = sweep
         self._idle: list[Pipe] = []
+        # The fewest that were idle at a time, and since when.
+        self._spare = 0
+        self._since = 0.0
         self._kept = _MAX_IDLE
         # What all can hold, those included that are idle.
         self._capacity = 0
@@ -73,7 +103,10 @@ class PipePool:
         """
         if self._idle:
             self.inUse += 1
-            return self._idle.pop()
+            pipe = self._idle.pop()
+            if len(self._idle) < self._spare:
+                self._spare = len(self._idle)
+            return pipe
         try:
             source, sink = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
@@ -106,6 +139,8 @@ class PipePool:
         # One that the system has made smaller than usual is not worth keeping.
         if len(self._idle) < self._kept and pipe.size >= _USUAL:
             self.inUse -= 1
+            if not self._idle and self._sweep is not None:
+                self._sweep.add(self)
             self._idle.append(pipe)
         else:
             self.discard(pipe)
@@ -128,9 +163,26 @@ class PipePool:
         Close all that are not in use, and those that come back.
         """
         self._kept = 0
-        idle, self._idle = self._idle, []
-        for pipe in idle:
+        self._shrink(len(self._idle))
+
+    def swept(self, now: float) -> None:
+        """
+        Close those that nobody has needed for a while.
+        """
+        if now - self._since >= _SPARE:
+            self._shrink(self._spare)
+            self._spare = len(self._idle)
+            self._since = now
+
+    def _shrink(self, count: int) -> None:
+        """
+        Close some of those that are not in use.
+        """
+        unused, self._idle = self._idle[:count], self._idle[count:]
+        for pipe in unused:
             self._close(pipe)
+        if not self._idle and self._sweep is not None:
+            self._sweep.remove(self)
 
     def _close(self, pipe: Pipe) -> None:
         self._capacity -= pipe.size

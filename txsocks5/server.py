@@ -124,7 +124,7 @@ class SOCKS5Factory(Serving):
         self.policy = SelfProtectingPolicy(decides, self.listeners)
         self.ledger = ledger or Ledger(reactor)
         self._sweep = Sweep(reactor)
-        self._pipes = PipePool()
+        self._pipes = PipePool(self._sweep)
         self._dialer = dialer
         self._observer = observer
         self._settle(
