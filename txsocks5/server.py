@@ -238,7 +238,8 @@ class SOCKS5Factory(Serving):
 
         @param exposed: see L{__init__}.  What began at an exposed server is judged as that.
 
-        @return: a Deferred that fires with how many sessions have ended, see L{review}.
+        @return: a Deferred that fires with how many sessions have ended, see L{Sessions.review
+            <txsocks5.sessions.Sessions.review>}.
 
         @raise ValueError: see L{SOCKS5Factory}; nothing has changed then.
         """
