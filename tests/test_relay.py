@@ -89,6 +89,7 @@ class Pair:
         clock: Clock | None = None,
         early: bytes = b"",
         meter: Meter | None = None,
+        begin: bool = True,
     ) -> None:
         self.clock = clock or Clock()
         self.sweep = Sweep(self.clock)
@@ -112,7 +113,8 @@ class Pair:
             PEER if tap is not None else None,
             meter,
         )
-        self.relay.begin()
+        if begin:
+            self.relay.begin()
 
     def flush(self) -> None:
         """
@@ -738,6 +740,18 @@ class LimitTests(SynchronousTestCase):
         self.assertEqual(pair.reasons, [])
         pair.advance(31)
         self.assertEqual(pair.reasons, ["half-closed for too long"])
+
+    def test_abortedBeforeItBegins(self) -> None:
+        """
+        A relay that ends before it has begun, since whoever looks on is broken for one, hears of
+        the ends of both, and is not looked at for ever.
+        """
+        pair = Pair(begin=False, early=b"early")
+        pair.relay.abort("too soon")
+        pair.flush()
+        pair.advance(1)
+        self.assertEqual((pair.reasons, pair.clock.getDelayedCalls()), (["too soon"], []))
+        self.assertEqual((kindOf(pair.client), kindOf(pair.target)), (ConnectionLost,) * 2)
 
     def test_closingIsStuck(self) -> None:
         """

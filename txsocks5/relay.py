@@ -233,6 +233,7 @@ class CopyingRelay:
         if timeouts.idle:
             self._watchTime()
         self._peer = target
+        self._begun = False
 
     @property
     def meter(self) -> Meter | None:
@@ -283,6 +284,7 @@ class CopyingRelay:
         """
         Take what the target sends, and what it has sent already.
         """
+        self._begun = True
         self._peer.listen(self)
 
     def clientReceived(self, data: bytes) -> None:
@@ -310,6 +312,9 @@ class CopyingRelay:
         self._client.abort()
         self._target.abort()
         self._end(reason)
+        if not self._begun:
+            # Otherwise nobody would hear that the target is gone.
+            self.begin()
 
     def _oneFinished(self) -> None:
         """
