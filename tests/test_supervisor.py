@@ -129,7 +129,7 @@ class SupervisorTests(SynchronousTestCase):
         for index in range(8):
             self.reactor.processes[-1].end(signal=9)
             delays.append(self.events.named("workerLost")[index]["delay"])
-            self.reactor.advance(delays[-1])
+            self.reactor.advance(delays[-1] + 1e-6)
         self.assertEqual(delays, [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0])
         self.assertEqual(self.serving(), [1, 10])
         self.assertIn("was killed by signal 9", self.events.named("workerLost")[0]["reason"])
@@ -141,12 +141,14 @@ class SupervisorTests(SynchronousTestCase):
 
     def test_bothDie(self) -> None:
         """
-        Two that die at a time are replaced at a time.
+        Two that die within a moment are replaced at a time.
         """
         self.start()
         for process in self.reactor.processes[:2]:
             process.end(1)
-        self.reactor.advance(0.1)
+            self.reactor.advance(0.05)
+        delays = [event["delay"] for event in self.events.named("workerLost")]
+        self.assertEqual(delays, [0.1, 0.05])
         self.assertEqual(self.serving(), [3, 4])
 
     def test_givesUp(self) -> None:

@@ -269,10 +269,11 @@ class Supervisor(Service):
                 events.workersFailed.emit(self._log, reason=what)
                 self._giveUp()
                 return
-        events.workerLost.emit(self._log, reason=what, delay=self._delay)
         if self._next is None:
             self._next = self._reactor.callLater(self._delay, self._fill)
             self._delay = min(2 * self._delay, _LONGEST)
+        delay = round(self._next.getTime() - self._reactor.seconds(), 3)
+        events.workerLost.emit(self._log, reason=what, delay=delay)
 
     def ended(self, worker: Supervised) -> None:
         """
