@@ -9,12 +9,14 @@ import os
 import select
 import signal
 import socket
+import ssl
 import threading
 import time
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from .certificates import writeCertificate
 from .workers import (
     GREETING,
     PATIENCE,
@@ -65,13 +67,13 @@ class WorkersTests(SynchronousTestCase):
                 return
             threading.Thread(target=serve, args=(connection,), daemon=True).start()
 
-    def serve(self, configuration: str) -> WorkersServer:
+    def serve(self, configuration: str, inherited: socket.socket | None = None) -> WorkersServer:
         """
         Start a server.
         """
         folder = Path(self.mktemp())
         folder.mkdir()
-        server = WorkersServer(folder, configuration)
+        server = WorkersServer(folder, configuration, inherited)
         self.addCleanup(server.end)
         return server
 
@@ -289,6 +291,47 @@ class WorkersTests(SynchronousTestCase):
                 data, peer_ = echo.recvfrom(100)
                 echo.sendto(data + b"pong", peer_)
                 self.assertEqual(client.recv(100), header + b"pingpong")
+
+    def test_endpoints(self) -> None:
+        """
+        Each worker serves at endpoints of all kinds: with TLS, behind HAProxy, at UNIX sockets, and
+        at those of systemd, which are found again at a reload.
+        """
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        pem = writeCertificate(folder.resolve())
+        with socket.create_server(("127.0.0.1", 0)) as inherited:
+            server = self.serve(
+                f"listen = ['ssl:0:interface=127.0.0.1:privateKey={pem}',\n"
+                "'haproxy:tcp:0:interface=127.0.0.1', 'systemd:domain=INET:index=0',\n"
+                "'unix:socket', 'haproxy:unix:other']\nworkers = 2\n",
+                inherited,
+            )
+            here = inherited.getsockname()[1]
+        server.waitFor("SOCKS5 listening", 10)
+        secure, behind, plain = server.serving(2)
+        self.assertEqual(plain, here)
+        trusting = ssl.create_default_context(cafile=str(pem))
+        header = b"PROXY TCP4 192.0.2.1 192.0.2.2 1080 1080\r\n"
+        for number in (1, 2, 0):
+            self.by(server, number)
+            if not number:
+                server.tell(signal.SIGHUP)
+                server.waitFor("worker [12]: .*reloaded", 2)
+            places = [("127.0.0.1", secure), ("127.0.0.1", behind), ("127.0.0.1", plain)]
+            names = [str(server.path.parent / name) for name in ("socket", "other")]
+            for kind, place in enumerate([*places, *names]):
+                family = socket.AF_UNIX if isinstance(place, str) else socket.AF_INET
+                connection = socket.socket(family)
+                connection.settimeout(PATIENCE)
+                connection.connect(place)
+                if kind == 0:
+                    connection = trusting.wrap_socket(connection, server_hostname="localhost")
+                with connection:
+                    connection.sendall((header if kind in (1, 4) else b"") + GREETING)
+                    self.assertEqual(read(connection, 2), b"\x05\x00")
+                    self.assertEqual(request(connection, CONNECT, self.echo)[1], 0)
+                    self.assertEchoes(connection)
 
     def test_supervisorDies(self) -> None:
         """

@@ -21,6 +21,11 @@ import txsocks5
 CHECKOUT = Path(txsocks5.__file__).parent.parent
 PATIENCE = 30.0
 _TWISTD = "from twisted.scripts.twistd import run; run()"
+_BY_SYSTEMD = (
+    "import os; os.dup2({}, 3); "
+    "os.environ |= {{'LISTEN_PID': str(os.getpid()), 'LISTEN_FDS': '1', "
+    "'LISTEN_FDNAMES': 'socks'}}; " + _TWISTD
+)
 GREETING = b"\x05\x01\x00"
 
 
@@ -31,19 +36,29 @@ class WorkersServer:
     @ivar path: its configuration file.
     """
 
-    def __init__(self, folder: Path, configuration: str) -> None:
+    def __init__(
+        self, folder: Path, configuration: str, inherited: socket.socket | None = None
+    ) -> None:
+        """
+        @param folder: an empty one, for its files.
+
+        @param inherited: what it gets as from systemd.
+        """
         folder = folder.resolve()
+        descriptor = -1 if inherited is None else inherited.fileno()
+        program = _TWISTD if inherited is None else _BY_SYSTEMD.format(descriptor)
         self.path = folder / "socks5.toml"
         self.path.write_text(configuration)
         self._log = folder / "log"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _TWISTD, "-n", "--pidfile=", "socks5", "-c", str(self.path)],
+                [sys.executable, "-c", program, "-n", "--pidfile=", "socks5", "-c", str(self.path)],
                 cwd=folder,
                 env=os.environ | {"PYTHONPATH": str(CHECKOUT)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                pass_fds=() if inherited is None else (descriptor,),
             )
 
     def text(self) -> str:
