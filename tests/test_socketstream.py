@@ -296,6 +296,29 @@ class StreamTests(JunctionFixture):
         self.assertEqual((self.protocol.received, self.protocol.finished), (b"", 0))
         self.assertEqual(self.protocol.losses, [ConnectionLost])
 
+    def test_resetWhileBlocked(self) -> None:
+        """
+        The peer resets the connection instead of taking what it has been sent.
+        """
+        stream = self.make()
+        self.fill(stream)
+        stream.pauseReading()
+        self.peer.abort()
+        self.until(lambda: self.protocol.losses)
+        self.assertEqual((self.protocol.losses, self.protocol.finished), ([ConnectionLost], 0))
+
+    def test_full(self) -> None:
+        """
+        The system may take nothing at all at first.
+        """
+        stream = self.make()
+        count = Peer(stream.getHandle()).fill()
+        stream.write(b"at last")
+        self.assertTrue(stream.blocked)
+        self.until(lambda: len(self.peer.received) == count + 7, self.peer)
+        self.assertEqual(self.peer.received[-7:], b"at last")
+        self.assertFalse(stream.blocked)
+
     def test_broke(self) -> None:
         """
         A protocol that fails loses its connection, which the peer can see.

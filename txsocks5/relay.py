@@ -366,10 +366,9 @@ class CopyingRelay:
 
     def _watchTime(self) -> None:
         """
-        Something may not go on by itself: look at it now and then.
+        Something may not go on by itself: look at it now and then, until both are gone.
         """
-        if self._open:
-            self._sweep.add(self)
+        self._sweep.add(self)
 
     def swept(self, now: float) -> None:
         """
