@@ -53,6 +53,10 @@ def _everybody(peer: Peer) -> bool:
     return True
 
 
+def _isWhole(peer: Peer) -> bool:
+    return peer.whole
+
+
 @frozen
 class Trial:
     """
@@ -76,7 +80,7 @@ class Trial:
     name: str
     measure: Measure
     figures: tuple[Figure, ...]
-    suits: Callable[[Peer], bool] = _everybody
+    suits: Callable[[Peer], bool] = _isWhole
     guarded: bool = False
     fresh: bool = False
     once: bool = False
@@ -100,11 +104,11 @@ class Discipline:
 
 
 def _isServer(peer: Peer) -> bool:
-    return not isinstance(peer, Direct)
+    return peer.whole and not isinstance(peer, Direct)
 
 
 def _hasNames(peer: Peer) -> bool:
-    return not peer.plain
+    return peer.whole and not peer.plain
 
 
 def _hasPasswords(peer: Peer) -> bool:
@@ -139,11 +143,12 @@ CONNECT = Discipline(
     "Sessions",
     "Connect, 64 octets there and back, close.",
     (
-        Trial("64 at a time", _NUMBER, _flow("sessions/s")),
+        Trial("64 at a time", _NUMBER, _flow("sessions/s"), suits=_everybody),
         Trial(
             "one at a time",
             Flow("sessions", "sessions", options={"count": 1}),
             (Figure("p50", "median µs"), Figure("p99", "99 % below µs")),
+            suits=_everybody,
         ),
     ),
 )

@@ -5,6 +5,7 @@ The servers that are measured: how each is found, configured for one core, and s
 from __future__ import annotations
 
 import os
+import platform
 import resource
 import shlex
 import shutil
@@ -69,6 +70,8 @@ class Peer:
     @ivar datagrams: it has UDP ASSOCIATE.
 
     @ivar passwords: it can ask for user and password here.
+
+    @ivar whole: it can be asked for more than short sessions by number.
     """
 
     name: str
@@ -76,6 +79,7 @@ class Peer:
     plain: bool = False
     datagrams: bool = False
     passwords: bool = False
+    whole: bool = True
 
     def missing(self) -> str | None:
         """
@@ -100,6 +104,32 @@ class Peer:
         Variables that it needs.
         """
         return {}
+
+
+@frozen
+class Floor(Peer):
+    """
+    What this interpreter can do at the most; see L{benchmarks.floor}.
+    """
+
+    def missing(self) -> str | None:
+        """
+        It is always there.
+        """
+        return None
+
+    def version(self) -> str:
+        """
+        The interpreter's.
+        """
+        return f"{platform.python_implementation()} {platform.python_version()}"
+
+    def command(self, place: Place) -> list[str]:
+        """
+        See L{Peer.command}.
+        """
+        program = ROOT / "benchmarks" / "floor.py"
+        return [sys.executable, str(program), "127.0.0.1", str(place.port)]
 
 
 @frozen
@@ -470,6 +500,7 @@ def everyPeer(python: Path) -> list[Peer]:
             packages=("asyncio-socks-server",),
             python=python,
         ),
+        Floor("floor", "Python, a bare loop: the least that one can do", whole=False),
         Direct("direct", "no server: what the load generator can do", plain=True, datagrams=True),
     ]
 

@@ -31,6 +31,7 @@ from benchmarks.peers import (
     ROOT,
     USER,
     Direct,
+    Floor,
     GoSocks5,
     HAProxy,
     Packaged,
@@ -485,6 +486,20 @@ class ServerTests(SynchronousTestCase):
             pass
         self.assertIn("no reason", str(caught.exception))
 
+    def test_floor(self) -> None:
+        """
+        The least that can be done does what it is measured for, and is asked for nothing else.
+        """
+        peer = Floor("floor", "", whole=False)
+        place = self.place()
+        with started(peer, place) as server:
+            options: dict[str, Value] = {"seconds": 0.05, "count": 4}
+            outcome = load(30).run("sessions", server.address, place.target, **options)
+        self.assertEqual(outcome.failures, {})
+        self.assertGreater(outcome.values["sessions"], 0)
+        asked = {each.name for each in DISCIPLINES if any(one.suits(peer) for one in each.trials)}
+        self.assertEqual(asked, {"connect"})
+
     def test_parseStatus(self) -> None:
         """
         A process's name can hold anything, and its times are in ticks.
@@ -580,7 +595,7 @@ class PeerTests(SynchronousTestCase):
             elif isinstance(peer, Packaged):
                 gone = evolve(peer, program="no-such-program")
                 self.assertIn(peer.package, str(gone.missing()))
-            elif isinstance(peer, Direct):
+            elif isinstance(peer, Direct | Floor):
                 self.assertIsNone(peer.missing())
             else:
                 gone = evolve(peer, checkout=self.folder)
