@@ -80,3 +80,21 @@ class JoinerTests(JunctionFixture):
                 if not (lost or protected):
                     peer.send(b"octets")
                     self.until(lambda relay=relay: relay.toClient == 6)
+
+    def test_early(self) -> None:
+        """
+        What a target has sent before it is joined comes first, whoever joins it.
+        """
+        for protected in (False, True):
+            client, far = self.stream()
+            target, peer = self.stream()
+            peer.send(b"early")
+            self.turns()
+            if protected:
+                client.stream.protection = PrivateProtection(5, server=True)
+            relay = self.join(client.stream, target)
+            self.assertIsInstance(relay, CopyingRelay if protected else KernelRelay)
+            peer.send(b" and late")
+            self.until(lambda relay=relay: relay.toClient == 14, far)
+            if not protected:
+                self.until(lambda far=far: far.received == b"early and late", far)

@@ -90,4 +90,4 @@ def _bare(target: Target) -> BareConnection | None:
     """
     if isinstance(target, ConnectedSocket):
         return target
-    return target.stream.retire() if target.stream.retirable else None
+    return target.retire() if target.stream.retirable else None
