@@ -584,6 +584,31 @@ class ExactnessTests(Limits):
                 meter: Any = idle._meter
                 meter.leave()
 
+    def test_quietAgain(self) -> None:
+        """
+        When nobody has waited anywhere for a moment, nobody has to.
+        """
+        (one,), (other,) = self.shared(1, 1)
+        self.run_(1, [one, other])
+        for hose in (one, other):
+            hose.turn = lambda: None  # type: ignore[method-assign]
+        self.clock.pump([0.05] * 10)
+        for hose in (one, other):
+            self.assertEqual(hose._meter.allowance(), 200_000)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_leftWhileWaiting(self) -> None:
+        """
+        One that leaves while it waits is waited for by nobody.
+        """
+        (one,), (other,) = self.shared(1, 1)
+        self.run_(1, [one, other])
+        meter: Any = one._meter
+        tally = meter._bucket._tally
+        self.assertEqual(tally.count(b"w" + KEY), 2)
+        meter.leave()
+        self.assertEqual(tally.count(b"w" + KEY), 1)
+
     def test_joining(self) -> None:
         """
         Who begins while others are at it gets the same from then on.

@@ -3,9 +3,8 @@ How fast a session may relay.
 
 C{twisted.protocols.htb} has token buckets as well, and is not used.  Its transports buffer text and
 fail with octets.  They shape what is written, and are asked for it at every turn of the reactor;
-here a relay is to stop reading, some relays never see the octets in Python, and whoever waits is
-called in turn, by one timer for all.  Its buckets take the time from C{time.time} themselves, and
-cannot be shared between processes.
+here a relay stops reading, some never see octets in Python, and whoever waits is called in turn, by
+one timer for all.  Its buckets take the time from C{time.time}, and no two processes share one.
 """
 
 from __future__ import annotations
@@ -245,8 +244,8 @@ class Bucket:
         self._calling = False
         self._waitingKey = b"w" + key
         self._looked = 0
-        # How many waited in other processes at that time.
-        self._elsewhere = 0
+        # Until when others are taken to wait in other processes.
+        self._crowded = 0
         self.setRate(rate)
 
     @property
@@ -324,7 +323,7 @@ class Bucket:
         See L{Meter.allowance}.
         """
         credit = self._credit()
-        if self._waiting or self._elsewhere:
+        if self._waiting or (self._crowded and self._clock.seconds() * _SECOND < self._crowded):
             allowed = min(share.granted, credit)
         else:
             allowed = credit - max(self._reserved - share.granted, 0)
@@ -360,8 +359,8 @@ class Bucket:
         if not self._waiting and self._next is not None:
             self._next.cancel()
             self._next = None
-        if not self._shares and self._tally.isShared:
-            self._tally.declare(self._waitingKey, 0)
+            if self._tally.isShared:
+                self._tally.declare(self._waitingKey, 0)
 
     def _schedule(self) -> None:
         """
@@ -378,15 +377,15 @@ class Bucket:
         credit = self._credit()
         if not self._tally.isShared:
             return credit
+        now = int(self._clock.seconds() * _SECOND)
         # What others said may be over by now; nobody is kept waiting for long for that.
         here = len(self._waiting)
         everywhere = self._tally.declare(self._waitingKey, here)
-        self._elsewhere = everywhere - here
-        now = int(self._clock.seconds() * _SECOND)
+        self._crowded = now + 2 * self._tick if everywhere > here else 0
         collected = (now - self._looked) * self._rate // _SECOND
         self._looked = now
         surplus = credit - self._tick * self._rate // _SECOND
-        return min(credit, max(collected * here // everywhere, surplus))
+        return min(credit, max(collected * here // max(everywhere, 1), surplus))
 
     def _callThem(self) -> None:
         """
@@ -395,6 +394,7 @@ class Bucket:
         self._next = None
         self._calling = True
         self._reserved = 0
+        anybody = bool(self._waiting)
         credit = self._due()
         turns = max(min(len(self._waiting), _TURNS, credit // _LEAST), 1)
         try:
@@ -406,7 +406,8 @@ class Bucket:
                     resume()
         finally:
             self._calling = False
-            if self._waiting:
+            # Those who wait no more may be back in a moment; if not, others are told then.
+            if self._waiting or (anybody and self._tally.isShared):
                 self._schedule()
 
 
