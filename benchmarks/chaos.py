@@ -5,7 +5,7 @@ lose anything, and is anything left of them?
 Run it with an environment in which txsocks5 is installed::
 
     python -m benchmarks.chaos [--sessions 10000] [--parallel 100] [--seed 1] [--copying]
-        [--files 4096] [--quick]
+        [--reactor asyncio] [--files 4096] [--quick]
 
 The clients come by TCP, by a UNIX socket and behind a PROXY header.  There are CONNECT and BIND
 whose ends send up to 4 MiB in pieces, pause, finish in any order, close, and reset at any moment,
@@ -77,14 +77,17 @@ class Server:
     @ivar log: the file that it writes its log to.
     """
 
-    def __init__(self, files: int, *, copying: bool) -> None:
+    def __init__(self, files: int, *, copying: bool, reactor: str) -> None:
         """
         @param files: how many file descriptors it may have.
 
         @param copying: it is to copy what it relays.
+
+        @param reactor: the short name of its reactor; empty for the default.
         """
         self._files = files
         self._copying = copying
+        self._reactor = reactor
         self._folder = Path(tempfile.mkdtemp(prefix="txsocks5-chaos-"))
         self._census = self._folder / "census"
         self.log = self._folder / "log"
@@ -100,6 +103,7 @@ class Server:
             self.process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "benchmarks.census", str(self._census)),
                 *(("--copying",) if self._copying else ()),
+                *((f"--reactor={self._reactor}",) if self._reactor else ()),
                 *("-n", "--pidfile=", "socks5", "--access-log=", "-c", str(configuration)),
                 stdout=log,
                 stderr=log,
@@ -186,6 +190,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--parallel", type=int, default=100, help="how many at a time")
     parser.add_argument("--seed", type=int, default=1, help="the same for the same sessions")
     parser.add_argument("--copying", action="store_true", help="leave nothing to the kernel")
+    parser.add_argument("--reactor", default="", help="of the server: poll, select, asyncio")
     parser.add_argument("--files", type=int, default=4096, help="descriptors of the server")
     parser.add_argument("--quick", action="store_true", help="do not wait for pipes to be closed")
     return parser.parse_args(arguments)
@@ -200,7 +205,7 @@ async def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    server = Server(options.files, copying=options.copying)
+    server = Server(options.files, copying=options.copying, reactor=options.reactor)
     await server.start()
     try:
         descriptors = server.descriptors()

@@ -335,7 +335,7 @@ class ChaosTests(SynchronousTestCase):
         """
         The server loses nothing, and leaves nothing.
         """
-        for arguments in ((), ("--copying",)):
+        for arguments in ((), ("--copying",), ("--reactor", "asyncio")):
             status, text = self.run_("--sessions", "30", "--parallel", "30", *arguments)
             self.assertEqual((status, text.splitlines()[2:]), (0, [PASSED]), text)
             self.assertIn("connect ", text)
