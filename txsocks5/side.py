@@ -40,7 +40,7 @@ More than a turn brings, where nobody asks a meter.
 
 _CAUTIOUS = 256 * 1024
 _UNSENT = 512 * 1024
-_TRIED = 4 * 1024 * 1024
+_TRIED = 2 * 1024 * 1024
 _UNSENT_TRIED = 2 * 1024 * 1024
 """
 What is moved at once, and so may be left in a pipe; and what the system keeps for a peer that does
