@@ -18,7 +18,6 @@ from unittest.mock import patch
 
 import twisted.internet
 from twisted.application.service import IService
-from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
 from twisted.internet.endpoints import _SystemdParser
 from twisted.python.systemd import ListenFDs
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
@@ -216,7 +215,7 @@ class MakeServiceTests(TapFixture):
         _, factory = self.make(*MEMORY, "--auth", f"file:{path}", "--auth", "memory:bob:b")
         authenticator: Any = factory.authenticators[2]
         names = [type(checker).__name__ for checker in authenticator._checkers]
-        memory = InMemoryUsernamePasswordDatabaseDontUse.__name__
+        memory = "_InMemory"
         self.assertEqual(names, [memory, "FilePasswordDB", memory])
         self.assertEqual(authenticator._checkers[0].users, {b"alice": b"secret"})
 

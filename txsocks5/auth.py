@@ -19,7 +19,7 @@ from twisted.cred.checkers import (
 )
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import LoginFailed, UnauthorizedLogin
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -120,6 +120,21 @@ class UsernamePassword:
         return hmac.compare_digest(_octets(password), self.password)
 
 
+class _InMemory(InMemoryUsernamePasswordDatabaseDontUse):
+    """
+    Answers at once, which Twisted's own does by four callbacks.
+    """
+
+    def requestAvatarId(self, credentials: Any) -> Deferred[Any]:
+        """
+        See C{ICredentialsChecker.requestAvatarId}.
+        """
+        password = self.users.get(credentials.username)
+        if password is not None and credentials.checkPassword(password):
+            return succeed(credentials.username)
+        return fail(UnauthorizedLogin())
+
+
 def withOctets(checker: ICredentialsChecker) -> ICredentialsChecker:
     """
     Mend what C{--auth memory:} makes: its user names are text, so that no user name that a
@@ -129,7 +144,7 @@ def withOctets(checker: ICredentialsChecker) -> ICredentialsChecker:
     """
     if type(checker) is not InMemoryUsernamePasswordDatabaseDontUse:
         return checker
-    mended = InMemoryUsernamePasswordDatabaseDontUse()
+    mended = _InMemory()
     for username, password in checker.users.items():
         mended.addUser(_octets(username), _octets(password))
     return mended
@@ -269,7 +284,9 @@ class PasswordAuthenticator:
         username = credentials.username.decode("utf-8", "surrogateescape")
         began = self._reactor.seconds()
         try:
-            turn = await self._throttle.turn(client, username)
+            turn = self._throttle.turnAtOnce(client, username)
+            if turn is None:
+                turn = await self._throttle.turn(client, username)
         except Exhausted as error:
             return Refused(str(error), username)
         try:
@@ -357,7 +374,8 @@ class PasswordAuthenticator:
         Ask one checker, in a thread if it blocks.
         """
         if not IBlockingChecker.providedBy(checker):
-            return maybeDeferred(checker.requestAvatarId, credentials)
+            asked: object = checker.requestAvatarId(credentials)
+            return asked if isinstance(asked, Deferred) else maybeDeferred(lambda: asked)
 
         def ask() -> Deferred[object]:
             pool = self._threads.getThreadPool()
@@ -439,9 +457,11 @@ class _PasswordConversation:
         """
 
 
+_STATUS = {accepted: PasswordStatus(accepted).octets() for accepted in (True, False)}
+
+
 def _answer(outcome: Accepted | Refused, consumed: int) -> Step:
     """
     What RFC 1929 has the server say to an outcome.
     """
-    status = PasswordStatus(isinstance(outcome, Accepted))
-    return Step(consumed, status.octets(), outcome)
+    return Step(consumed, _STATUS[isinstance(outcome, Accepted)], outcome)

@@ -204,6 +204,8 @@ class Handshake:
         # Asking for Step first is faster: Deferred has a metaclass.
         if isinstance(step, Step) or not isinstance(step, Deferred):
             return self._take(step)
+        if step.called and isinstance(step.result, Step):
+            return self._take(step.result)
         # Nothing is read before it fires, which may be at once.
         self._read = None
         self._step = step

@@ -4,7 +4,7 @@ What makes guessing passwords slow.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -65,7 +65,7 @@ class _Line:
     @ivar admitting: whether somebody looks after those that wait.
     """
 
-    running: Counter[str] = attrs.field(factory=Counter)
+    running: dict[str, int] = attrs.field(factory=dict)
     waiting: OrderedDict[Deferred[Turn], str] = attrs.field(factory=OrderedDict)
     admitting: bool = False
 
@@ -116,6 +116,13 @@ class Turn:
             throttle.ended(self)
 
 
+def _originOf(client: IPAddress | None) -> bytes:
+    """
+    What counts as one address; clients without one count as one.
+    """
+    return b"" if client is None else originOf(client)
+
+
 class Throttle:
     """
     Remembers failures, R-1929-09.
@@ -153,7 +160,8 @@ class Throttle:
         # When they last came, and when others were last told.
         self._familiar: dict[tuple[str, bytes], tuple[float, float]] = {}
         self._lines: dict[bytes, _Line] = {}
-        self._strangers: Counter[str] = Counter()
+        # How many guesses of strangers are being looked at, by the user.
+        self._strangers: dict[str, int] = {}
         self._tell: Callable[[Outcome], None] | None = None
         self._processes = 1
 
@@ -195,16 +203,35 @@ class Throttle:
         @return: a Deferred that fires with the L{Turn}, perhaps after others at the same address
             have ended, or fails with L{Exhausted}.  Cancelling it gives up the place.
         """
-        key = b"" if client is None else originOf(client)
-        refusal = self._refusal(key, username)
-        if refusal is not None:
-            return fail(refusal)
-        line = self._lines.setdefault(key, _Line())
-        if not line.waiting and not self._hasToWait(key, line, username):
-            return succeed(self._admit(key, line, username))
+        try:
+            turn = self.turnAtOnce(client, username)
+        except Exhausted as error:
+            return fail(error)
+        if turn is not None:
+            return succeed(turn)
+        line = self._lines[_originOf(client)]
         waiting: Deferred[Turn] = Deferred(line.leave)
         line.waiting[waiting] = username
         return waiting
+
+    def turnAtOnce(self, client: IPAddress | None, username: str) -> Turn | None:
+        """
+        Look at a guess, if nobody has to be waited for; see L{turn}.
+
+        @return: L{None} if somebody has.
+
+        @raise Exhausted: this one is not heard.
+        """
+        key = _originOf(client)
+        refusal = self._refusal(key, username)
+        if refusal is not None:
+            raise refusal
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = _Line()
+        if line.waiting or self._hasToWait(key, line, username):
+            return None
+        return self._admit(key, line, username)
 
     def _refusal(self, key: bytes, username: str) -> Exhausted | None:
         """
@@ -232,13 +259,14 @@ class Throttle:
         if not limit or not line.running:
             return False
         source = self._recent(key)
-        running = self._processes * line.running.total()
+        running = self._processes * sum(line.running.values())
         if running + (len(source.times) if source else 0) >= limit:
             return True
         return (
-            line.running[username] > 0
+            username in line.running
             and self._isStranger(key, username)
-            and self._against(username) + self._processes * self._strangers[username] >= limit
+            and self._against(username) + self._processes * self._strangers.get(username, 0)
+            >= limit
         )
 
     def _recent(self, key: bytes) -> _Source | None:
@@ -282,9 +310,9 @@ class Throttle:
         Let a guess be looked at.
         """
         turn = Turn(self, key, username, self._isStranger(key, username))
-        line.running[username] += 1
+        line.running[username] = line.running.get(username, 0) + 1
         if turn.stranger:
-            self._strangers[username] += 1
+            self._strangers[username] = self._strangers.get(username, 0) + 1
         return turn
 
     def failed(self, turn: Turn) -> float:
@@ -394,10 +422,10 @@ class Throttle:
             self._lines.pop(key, None)
 
     @staticmethod
-    def _less(counter: Counter[str], username: str) -> None:
+    def _less(counter: dict[str, int], username: str) -> None:
         """
         Count down, and forget a zero.
         """
-        counter[username] -= 1
-        if not counter[username]:
-            del counter[username]
+        left = counter.pop(username) - 1
+        if left:
+            counter[username] = left
