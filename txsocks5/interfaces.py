@@ -377,7 +377,9 @@ class IPolicy(Interface):
     def judgeRequest(question: Question) -> Verdict:
         """
         May this be asked for?  Asked once a request, and once for each destination of
-        a UDP association, before any name is resolved.
+        a UDP association, before any name is resolved; once a minute for an association,
+        and for each of its destinations that is used; and when the server is told to
+        serve in another way.
         """
 
     def judgeAddress(question: Question, address: IPAddress) -> Verdict:
