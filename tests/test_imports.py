@@ -55,7 +55,7 @@ LAYERS = (
     ("conditions", "encapsulation", "journal", "passwd", "policy", "quotas", "retired", "roster"),
     ("recvmmsg", "side"),
     ("accesslog", "datagrams", "doubts", "kernel", "rules", "throttle", "wrapped"),
-    ("stream", "tickets", "userlist"),
+    ("dnsclient", "stream", "tickets", "userlist"),
     ("auth", "htpasswd", "initiator", "linger", "pam", "relay", "socketstream"),
     ("acceptor", "checkers", "dialer", "names", "systemresolver"),
     ("inorder", "outgoing"),

@@ -324,8 +324,8 @@ class AskingTests(NamesFixture):
         """
         for number, kind in ((errno.EMFILE, Overloaded), (errno.EACCES, NameNotResolved)):
 
-            def refuse(port: int, protocol: Any, interface: str = "", number: int = number) -> Any:
-                raise CannotListenError(interface, port, OSError(number, "no"))
+            def refuse(port: int, *arguments: Any, number: int = number, **options: Any) -> Any:
+                raise CannotListenError("", port, OSError(number, "no"))
 
             self.patch(self.reactor, "listenUDP", refuse)
             self.failureResultOf(self.resolve(f"{number}.invalid"), kind)
@@ -577,8 +577,8 @@ class MemoryTests(NamesFixture):
         That there was no file descriptor is not remembered.
         """
 
-        def refuse(port: int, protocol: Any, interface: str = "") -> Any:
-            raise CannotListenError(interface, port, OSError(errno.EMFILE, "too many"))
+        def refuse(port: int, *arguments: Any, **options: Any) -> Any:
+            raise CannotListenError("", port, OSError(errno.EMFILE, "too many"))
 
         patched = self.patch(self.reactor, "listenUDP", refuse)
         self.failureResultOf(self.resolve(), Overloaded)

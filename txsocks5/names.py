@@ -14,14 +14,14 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred, TimeoutError, fail, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.names import dns
-from twisted.names.client import DNSClientFactory, Resolver
 from twisted.names.error import DNSNameError, DomainError
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .answers import Answers
+from .dnsclient import DNSClient
 from .errors import BadName, NameNotResolved, Overloaded
 from .interfaces import IFairResolver
 from .liveness import Liveness
@@ -91,26 +91,6 @@ class _Found:
     seconds: float
 
 
-class _Connecting(DNSClientFactory):
-    """
-    Builds what asks by TCP.  Twisted's own takes the time from the global reactor.
-    """
-
-    noisy = False
-
-    def __init__(self, client: Resolver, reactor: Any) -> None:
-        super().__init__(client)  # type: ignore[no-untyped-call]
-        self._reactor = reactor
-
-    def buildProtocol(self, address: IAddress | None) -> dns.DNSProtocol:
-        """
-        Build it.
-        """
-        protocol = dns.DNSProtocol(self.controller, reactor=self._reactor)
-        protocol.factory = self
-        return protocol
-
-
 @implementer(IFairResolver)
 class NameServer:
     """
@@ -151,8 +131,7 @@ class NameServer:
         self._clock: IReactorTime = reactor
         self._server = server
         self._kinds = [{4: dns.A, 6: dns.AAAA}[family] for family in families]
-        self._client = Resolver(servers=[(str(server.host), server.port)], reactor=reactor)
-        self._client.factory = _Connecting(self._client, reactor)
+        self._client = DNSClient(server, reactor)
         self._turnstile = turnstile or Turnstile(running, waiting)
         self._lanes = Lanes(max(running // _SHARE, 1), waiting // _SHARE)
         self._shared = Shared()
