@@ -18,6 +18,7 @@ ANY = st.builds(
     username=st.binary(max_size=255).map(lambda name: name.decode("utf-8", "surrogateescape")),
     stranger=st.booleans(),
     failed=st.booleans(),
+    at=st.floats(0, 2**33),
 )
 
 

@@ -182,7 +182,8 @@ class SupervisedTests(SynchronousTestCase):
         self.worker._heard(NEWS + b"of it", ())
         self.assertEqual(self.told, [("spread", 7, NEWS + b"of it")])
         self.worker.mention(NEWS + b"for it")
-        self.assertEqual(self.heard(), [NEWS + b"for it"])
+        self.worker.recount([NEWS + b"1", NEWS + b"2"])
+        self.assertEqual(self.heard(), [NEWS + b"for it", NEWS + b"1", NEWS + b"2"])
 
     def test_writes(self) -> None:
         """

@@ -189,7 +189,7 @@ class SupervisorTests(SynchronousTestCase):
 
     def test_spreads(self) -> None:
         """
-        What one has to say to the others, all of them hear.
+        What one has to say to the others, all of them hear, also those that come later.
         """
         self.start()
         self.reload(listen=(HERE,), workers=3)
@@ -198,6 +198,8 @@ class SupervisorTests(SynchronousTestCase):
         self.reactor.processes[1].worker._heard(NEWS + b"of it", ())
         heard = [transport.value()[4:] for transport in self.reactor.channels]
         self.assertEqual(heard, [NEWS + b"of it", b"", NEWS + b"of it"])
+        self.reload(listen=(HERE,), workers=4)
+        self.assertTrue(self.reactor.channels[3].value().endswith(NEWS + b"of it"))
 
     def test_hangs(self) -> None:
         """

@@ -646,7 +646,9 @@ class ProcessesTests(ThrottleTestCase):
             self.assertEqual(self.refused(), ADDRESS)
             self.fails(THERE, "bob")
             self.fails(None, "carol")
-        self.assertEqual(self.told[0], Outcome(HERE.packed, "alice", stranger=True, failed=True))
+        self.assertEqual(
+            self.told[0], Outcome(HERE.packed, "alice", stranger=True, failed=True, at=1000)
+        )
         self.assertEqual(self.told[-1].origin, b"")
 
     def test_user(self) -> None:
@@ -663,6 +665,25 @@ class ProcessesTests(ThrottleTestCase):
             self.assertEqual(self.refused(elsewhere(0)), USER)
             self.fails(THERE)
 
+    def test_before(self) -> None:
+        """
+        A process that begins later is told what has been, and forgets it when others do.
+        """
+        for number in range(4):
+            self.inTurn(number)
+            self.fails()
+            self.clock.advance(50)
+        new = self.throttle(limit=4)
+        for outcome in self.told:
+            new.hear(outcome)
+        self.clock.advance(99)
+        self.assertEqual(self.refused(), ADDRESS)
+        self.clock.advance(1)
+        self.assertEqual(self.fails(), 8)
+        new.hear(Outcome(HERE.packed, "alice", stranger=True, failed=True, at=9e9))
+        self.clock.advance(300)
+        self.assertEqual(self.fails(), 0.5)
+
     def test_success(self) -> None:
         """
         A success is told where others do not know of it, or where it ends a row of failures.
@@ -678,7 +699,8 @@ class ProcessesTests(ThrottleTestCase):
         for number in range(100):
             self.inTurn(number)
             self.succeeds()
-        self.assertEqual(self.told, [Outcome(HERE.packed, "alice", stranger=False, failed=False)])
+        told = Outcome(HERE.packed, "alice", stranger=False, failed=False, at=1000)
+        self.assertEqual(self.told, [told])
         self.clock.advance(3600)
         self.succeeds()
         self.assertEqual(len(self.told), 2)

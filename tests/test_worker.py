@@ -257,11 +257,11 @@ class WorkerTests(SynchronousTestCase):
         self.worker.channel.mention = self.said.append  # type: ignore[method-assign]
         self.order(Configuration(listen=(HERE,), auth=AUTH, workers=2), HERE)
         [throttle] = self.worker._throttles
-        news = NEWS + Outcome(b"here", "alice", stranger=True, failed=True).octets()
+        news = NEWS + Outcome(b"here", "alice", stranger=True, failed=True, at=0.0).octets()
         self.hear(news)
         self.assertEqual(throttle._against("alice"), 1)
         self.successResultOf(throttle.turn(None, "alice")).failed()
-        told = Outcome(b"", "alice", stranger=True, failed=True)
+        told = Outcome(b"", "alice", stranger=True, failed=True, at=0.0)
         self.assertEqual(self.said, [READY, NEWS + told.octets()])
         self.order(Configuration(listen=(HERE,), auth=AUTH, workers=3))
         self.reactor.advance(0)

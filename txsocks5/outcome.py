@@ -24,18 +24,21 @@ class Outcome:
     @ivar stranger: whether that user had not come from there of late.
 
     @ivar failed: whether it was wrong.
+
+    @ivar at: when it ended, in seconds since 1970.
     """
 
     origin: bytes
     username: str
     stranger: bool
     failed: bool
+    at: float
 
     def octets(self) -> bytes:
         """
         How it is sent.
         """
-        fields = (self.origin.hex(), self.username, self.stranger, self.failed)
+        fields = (self.origin.hex(), self.username, self.stranger, self.failed, self.at)
         return json.dumps(fields).encode("ascii")
 
     @classmethod
@@ -45,5 +48,5 @@ class Outcome:
 
         @raise ValueError: it is something else.
         """
-        origin, username, stranger, failed = json.loads(octets)
-        return cls(bytes.fromhex(origin), username, stranger, failed)
+        origin, username, stranger, failed, at = json.loads(octets)
+        return cls(bytes.fromhex(origin), username, stranger, failed, at)

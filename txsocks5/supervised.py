@@ -198,6 +198,13 @@ class Supervised(ProcessProtocol):
         """
         self._channel.mention(message)
 
+    def recount(self, messages: Iterable[bytes]) -> None:
+        """
+        Pass on what others had to say before it was there.
+        """
+        for message in messages:
+            self._channel.say(message)
+
     def kill(self) -> None:
         """
         End it.

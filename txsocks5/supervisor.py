@@ -5,6 +5,7 @@ Several processes that serve the same clients, and the one that looks after them
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -48,6 +49,11 @@ Seconds after which a worker is killed that was to have ended.
 """
 
 _LEAST_COLUMNS = 16
+
+_MAX_NEWS = 10_000
+"""
+Messages for the other workers that are kept for those that will be started.
+"""
 
 _BEAT = 10.0
 """
@@ -97,6 +103,7 @@ class Supervisor(Service):
         self._ports: dict[str, Any] = {}
         self._workers: list[Supervised] = []
         self._numbers = 0
+        self._news: deque[bytes] = deque(maxlen=_MAX_NEWS)
         self._columns = max(_LEAST_COLUMNS, 2 * configuration.workers)
         self._descriptor = -1
         self._tally: SharedTally | None = None
@@ -197,6 +204,7 @@ class Supervisor(Service):
         self._workers.append(worker)
         events.workerStarted.emit(self._log, worker=worker.number, pid=worker.pid)
         worker.order(self._configuration, self._ports)
+        worker.recount(self._news)
 
     def _beat(self) -> None:
         """
@@ -234,6 +242,7 @@ class Supervisor(Service):
         """
         A worker has something to say to the others.
         """
+        self._news.append(message)
         for other in self._workers:
             if other is not worker:
                 other.mention(message)

@@ -184,12 +184,13 @@ class Throttle:
 
     def hear(self, outcome: Outcome) -> None:
         """
-        Something has become of a guess in another process.
+        Something has become of a guess in another process, now or before this one was there.
         """
+        at = min(outcome.at, self._clock.seconds())
         if outcome.failed:
-            self._remember(outcome.origin, outcome.username, outcome.stranger)
+            self._remember(outcome.origin, outcome.username, outcome.stranger, at)
         else:
-            self._trust(outcome.origin, outcome.username)
+            self._trust(outcome.origin, outcome.username, at)
         line = self._lines.get(outcome.origin)
         if line is not None:
             self._goOn(outcome.origin, line)
@@ -319,20 +320,20 @@ class Throttle:
         """
         Count a failure; see L{Turn.failed}.
         """
-        source = self._remember(turn.key, turn.username, turn.stranger)
-        self._say(turn, failed=True)
+        now = self._clock.seconds()
+        source = self._remember(turn.key, turn.username, turn.stranger, now)
+        self._say(turn, now, failed=True)
         delay = self._failures.delay * 2.0 ** min(source.row - 1, 30)
         self.ended(turn)
         return min(delay, max(_MAX_DELAY, self._failures.delay))
 
-    def _remember(self, key: bytes, username: str, stranger: bool) -> _Source:
+    def _remember(self, key: bytes, username: str, stranger: bool, at: float) -> _Source:
         """
         Count a failure, here or in another process.
         """
-        now = self._clock.seconds()
         source = self._recent(key) or _Source()
         self._keep(self._sources, key, source)
-        source.times.append((now, username))
+        source.times.append((at, username))
         # Without a limit only the last one counts, which tells how long to remember the row.
         while len(source.times) > max(self._failures.limit, 1):
             source.times.popleft()
@@ -341,7 +342,7 @@ class Throttle:
             self._against(username)
             times = self._targets.get(username, deque())
             self._keep(self._targets, username, times)
-            times.append(now)
+            times.append(at)
             while len(times) > self._failures.limit:
                 times.popleft()
         return source
@@ -351,32 +352,32 @@ class Throttle:
         Start the delay of an address afresh; see L{Turn.succeeded}.  Its failures still count
         towards the limit, so that one good password does not buy any number of guesses.
         """
-        if self._trust(turn.key, turn.username):
-            self._say(turn, failed=False)
+        now = self._clock.seconds()
+        if self._trust(turn.key, turn.username, now):
+            self._say(turn, now, failed=False)
         self.ended(turn)
 
-    def _trust(self, key: bytes, username: str) -> bool:
+    def _trust(self, key: bytes, username: str, at: float) -> bool:
         """
         Count a success, here or in another process.
 
         @return: whether others would like to know.
         """
-        now = self._clock.seconds()
         source = self._recent(key)
         isNew = source is not None and source.row > 0
         if source is not None:
             source.row = 0
-        _, told = self._familiar.get((username, key), (now, now - _TOLD))
-        isNew = isNew or told + _TOLD <= now
-        self._keep(self._familiar, (username, key), (now, now if isNew else told))
+        _, told = self._familiar.get((username, key), (at, at - _TOLD))
+        isNew = isNew or told + _TOLD <= at
+        self._keep(self._familiar, (username, key), (at, at if isNew else told))
         return isNew
 
-    def _say(self, turn: Turn, *, failed: bool) -> None:
+    def _say(self, turn: Turn, now: float, *, failed: bool) -> None:
         """
         Tell other processes.
         """
         if self._tell is not None:
-            self._tell(Outcome(turn.key, turn.username, turn.stranger, failed))
+            self._tell(Outcome(turn.key, turn.username, turn.stranger, failed, now))
 
     @staticmethod
     def _keep(entries: dict[_K, _V], key: _K, value: _V) -> None:
