@@ -4,9 +4,11 @@ A run: servers started, measured in turn, stopped.
 
 from __future__ import annotations
 
+import errno
+import random
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from attrs import evolve, frozen
@@ -19,6 +21,9 @@ from .peers import Peer, Place
 from .processes import systemCalls
 from .results import Sample, rotated
 from .servers import Server, ServerError, started
+
+#: The first and the last port of those that the system chooses by itself.
+EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 #: Before it counts, a server does the same for so many seconds, beside so many sessions.
 _WARM_UP = Settings(0.2, 64)
@@ -173,12 +178,18 @@ def nameOf(index: int) -> str:
 
 def unusedPort() -> int:
     """
-    A port that nobody listens on just now.
+    A port of C{127.0.0.1} that nobody has just now, and that no connection gets meanwhile: it is
+    none of those that the system chooses by itself, if there are others.
+
+    @raise OSError: somebody has each of them.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    first, last = map(int, EPHEMERAL.read_text().split())
+    others: Sequence[int] = [*range(1024, first), *range(last + 1, 65536)] or range(first, last + 1)
+    for port in random.sample(others, len(others)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError(errno.EADDRINUSE, "no port is left")
 
 
 def describe(sample: Sample, trial: Trial) -> str:

@@ -5,6 +5,7 @@ The benchmarks: that the load generator does what it says, and that the sums are
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -21,7 +22,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from benchmarks import isolation, processes
+from benchmarks import isolation, processes, rounds
 from benchmarks.__main__ import circumstances, coresOf, main, parser, txsocks5s
 from benchmarks.disciplines import CONNECT, DISCIPLINES, Discipline, Figure, Trial
 from benchmarks.load import Load, LoadError, Outcome, Target, Value, build, parseOutcome
@@ -451,6 +452,60 @@ if os.fork() == 0:
 while True:
     signal.pause()
 """
+
+
+class UnusedPortTests(SynchronousTestCase):
+    """
+    Tests for L{unusedPort}.
+    """
+
+    def let(self, first: int, last: int) -> None:
+        """
+        Let the system choose ports of a range by itself.
+        """
+        path = Path(self.mktemp())
+        path.write_text(f"{first}\t{last}\n")
+        self.patch(rounds, "EPHEMERAL", path)
+
+    def occupied(self) -> int:
+        """
+        A port that somebody has.
+        """
+        taken = socket.socket()
+        self.addCleanup(taken.close)
+        taken.bind(("127.0.0.1", unusedPort()))
+        port: int = taken.getsockname()[1]
+        return port
+
+    def test_notOfTheSystem(self) -> None:
+        """
+        It is none that a connection could be given, be they below or above.
+        """
+        for first, last, expected in (
+            (1034, 65535, range(1024, 1034)),
+            (1024, 65525, range(65526, 65536)),
+            (32768, 60999, [*range(1024, 32768), *range(61000, 65536)]),
+        ):
+            self.let(first, last)
+            self.assertIn(unusedPort(), expected)
+
+    def test_occupied(self) -> None:
+        """
+        A port that somebody has is not given; if there is no other, that is an error.
+        """
+        port = self.occupied()
+        chosen = [port, *[unusedPort() for _ in range(20)]]
+        self.patch(rounds.random, "sample", lambda population, count: chosen)
+        self.assertIn(unusedPort(), chosen[1:])
+        self.patch(rounds.random, "sample", lambda population, count: [port])
+        self.assertRaises(OSError, unusedPort)
+
+    def test_noOther(self) -> None:
+        """
+        Where the system chooses among all, it is one of those.
+        """
+        self.let(1024, 65535)
+        self.assertIn(unusedPort(), range(1024, 65536))
 
 
 class ServerTests(SynchronousTestCase):
