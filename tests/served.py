@@ -7,12 +7,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IAddress, IProtocol
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsocks5 import Anonymous, Identity, SOCKS5Factory
+from txsocks5 import Anonymous, Identity, PasswordAuthenticator, SOCKS5Factory
+from txsocks5.config import Limits, Network, Timeouts
 from txsocks5.interfaces import Accepted, IAuthenticator, IProtection, Step
 from txsocks5.testing import (
     MemoryConnection,
@@ -217,6 +220,73 @@ class ServedTestCase(SynchronousTestCase):
             self.assertFalse(connection.server.connected and connection.client.connected)
 
 
+def reconfigured(factory: SOCKS5Factory, **options: Any) -> Deferred[int]:
+    """
+    Let a server serve in another way.
+
+    @param options: arguments of L{SOCKS5Factory.reconfigure}; the settings among them are by
+        default as they are by default.
+    """
+    given: dict[str, Any] = {
+        "network": Network(),
+        "timeouts": Timeouts(),
+        "limits": Limits(),
+        "users": {},
+        "groups": {},
+        "rules": (),
+    }
+    return factory.reconfigure(**(given | options))
+
+
+class ReconfiguredTestCase(ServedTestCase):
+    """
+    A test case with a server that begins to serve in another way.
+    """
+
+    def reconfiguring(
+        self, factory: SOCKS5Factory, *authenticators: Any, **options: Any
+    ) -> Deferred[int]:
+        """
+        Begin to serve in another way.
+        """
+        given = {
+            "authenticators": authenticators or (Anonymous(),),
+            "policy": self.policy,
+            "resolver": self.resolver,
+        }
+        return reconfigured(factory, **(given | options))
+
+    def reconfigure(self, factory: SOCKS5Factory, *authenticators: Any, **options: Any) -> int:
+        """
+        Serve in another way.
+
+        @return: how many sessions have ended.
+        """
+        reviewed = self.reconfiguring(factory, *authenticators, **options)
+        self.flush()
+        return self.successResultOf(reviewed)
+
+    def passwords(self, *names: bytes) -> PasswordAuthenticator:
+        """
+        Passwords of some users.
+        """
+        checker = InMemoryUsernamePasswordDatabaseDontUse()
+        for name in names:
+            checker.addUser(name, b"secret")
+        return PasswordAuthenticator(self.reactor, [checker])
+
+
+def raises(error: Exception) -> Any:
+    """
+    Something that raises an error when it is called.
+    """
+
+    def call(*arguments: Any) -> None:
+        raise error
+
+    return call
+
+
 __all__ = [
     "ASSOCIATE",
     "BIND",
@@ -228,7 +298,10 @@ __all__ = [
     "REACHED",
     "SELECTED",
     "Caller",
+    "ReconfiguredTestCase",
     "ServedTestCase",
     "accepted",
     "failure",
+    "raises",
+    "reconfigured",
 ]

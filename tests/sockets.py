@@ -9,12 +9,16 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from txsocks5 import dialer
+from txsocks5.dialer import SocketDialer
 from txsocks5.junction import Junction
+from txsocks5.wire import Address
 
 _PATIENCE = 20.0
 """
@@ -118,9 +122,15 @@ class HandReactor(Clock):
 
     def removeReader(self, reader: Any) -> None:
         """
-        Read no more.
+        Read no more, if it did.
         """
-        self.readers.remove(reader)
+        if reader in self.readers:
+            self.readers.remove(reader)
+
+    def removeWriter(self, writer: Any) -> None:
+        """
+        Write no more: nothing is written by the reactor.
+        """
 
     def callLater(self, delay: float, callable: Any, *args: Any, **kw: Any) -> Any:
         """
@@ -193,6 +203,22 @@ class JunctionFixture(SynchronousTestCase):
         near.setblocking(False)
         return self.keep(near), Peer(self.keep(far))
 
+    def slowly(self, *codes: int) -> None:
+        """
+        Let the system answer a dialer with these at first, and then as it does.
+        """
+        left = list(codes)
+
+        class Slow(socket.SocketType):  # type: ignore[misc, valid-type]
+            def connect_ex(self, where: Any) -> int:
+                """
+                Answer, having begun to connect.
+                """
+                code: int = super().connect_ex(where)
+                return left.pop(0) if left else code
+
+        self.patch(dialer, "SocketType", Slow)
+
     def turns(self, count: int = 5) -> None:
         """
         Let happen what can.
@@ -216,4 +242,24 @@ class JunctionFixture(SynchronousTestCase):
             self.reactor.turn(0.001)
 
 
-__all__ = ["HandReactor", "JunctionFixture", "Peer"]
+class DialerFixture(JunctionFixture):
+    """
+    A dialer that connects to sockets of the system.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make a dialer.
+        """
+        super().setUp()
+        self.dialer = SocketDialer(self.junction)
+
+    def address(self, listening: socket.socket) -> Address:
+        """
+        Where somebody listens.
+        """
+        host, port = listening.getsockname()[:2]
+        return Address(ip_address(host), port)
+
+
+__all__ = ["DialerFixture", "HandReactor", "JunctionFixture", "Peer"]

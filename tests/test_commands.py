@@ -4,6 +4,8 @@ Tests for L{txsocks5.commands}, through the server that performs them.
 
 from __future__ import annotations
 
+import errno
+import select
 from collections.abc import Sequence
 from ipaddress import IPv4Address, ip_address
 from time import time
@@ -36,6 +38,7 @@ from txsocks5.testing import (
 )
 from txsocks5.wire import Address, Command
 
+from .accepted import AcceptedFixture, addressOf, connect, granted
 from .served import (
     ASSOCIATE,
     BIND,
@@ -50,6 +53,7 @@ from .served import (
     ServedTestCase,
     failure,
 )
+from .sockets import Peer
 
 #: The first datagram of a client, and where it comes from.
 DATAGRAM = b"\x00\x00\x00\x01\xc0\x00\x02\x07\x00\x35"
@@ -439,6 +443,92 @@ class ConnectTests(ServedTestCase):
         caller.abort()
         self.flush()
         self.assertEqual(self.events.one("closed")["fromClient"], 8)
+
+
+class AcceptedTests(AcceptedFixture):
+    """
+    Tests for CONNECT where neither side has a transport.
+    """
+
+    def setUp(self) -> None:
+        """
+        Have a target, and a client that was let in.
+        """
+        super().setUp()
+        self.target = self.listening()
+        self.factory = self.serve()
+        self.caller = self.call()
+        self.caller.send(GREETING)
+        self.hear(self.caller, SELECTED)
+
+    def answer(self) -> Peer:
+        """
+        The target accepts.
+        """
+        self.until(lambda: select.select([self.target], [], [], 0)[0])
+        return Peer(self.keep(self.target.accept()[0]))
+
+    def assertRelayed(self) -> None:
+        """
+        The client is connected to the target, and hears of it.
+        """
+        target = self.answer()
+        self.hear(self.caller, granted(target))
+        event = self.events.one("granted")
+        self.assertEqual(event["address"], str(addressOf(self.target.getsockname())))
+        self.assertEqual(event["reason"], "scripted: any address")
+        self.caller.send(b"question")
+        self.hear(target, b"question")
+        target.send(b"answer")
+        self.hear(self.caller, b"answer")
+
+    def assertNothingOpen(self) -> None:
+        """
+        No socket is left but those that listen.
+        """
+        self.until(lambda: not self.factory.sessions, self.caller)
+        self.assertEqual(len(self.factory._junction._watchers), 1)
+
+    def test_atOnce(self) -> None:
+        """
+        A target that is near is connected to without waiting.
+        """
+        self.caller.send(connect(self.target))
+        self.assertRelayed()
+
+    def test_name(self) -> None:
+        """
+        So is one that is asked for by name.
+        """
+        self.caller.send(connect(self.target, "target.example"))
+        self.assertRelayed()
+
+    def test_later(self) -> None:
+        """
+        One that takes its time is waited for.
+        """
+        self.slowly(errno.EINPROGRESS, errno.EALREADY)
+        self.caller.send(connect(self.target))
+        self.assertRelayed()
+
+    def test_noLongerAllowed(self) -> None:
+        """
+        A target that is connected, and that the client is not to reach any more as policy has
+        become another one meanwhile, is reset.
+        """
+        self.resolver.hold = True
+        self.caller.send(connect(self.target, "target.example"))
+        self.until(lambda: self.resolver.asked)
+        after = ScriptedPolicy()
+        after.request = Verdict(False, "rule 2")
+        self.factory.policy.replace(after)
+        self.resolver.release()
+        target = self.answer()
+        self.hear(self.caller, failure(2))
+        self.caller.finish()
+        self.until(lambda: target.reset or target.finished, target)
+        self.assertTrue(target.reset)
+        self.assertNothingOpen()
 
 
 class BindTests(ServedTestCase):
@@ -855,6 +945,14 @@ class AssociateTests(ServedTestCase):
         self.assertClosed(caller)
         self.assertEqual([session.totals for session in self.traffic.sessions], [[(0, 0)]])
 
+    def test_noObserver(self) -> None:
+        """
+        Datagrams pass where nobody looks on.
+        """
+        self.associate(observer=None)
+        self.inside.deliver(DATAGRAM + b"hi", SOURCE)
+        self.assertEqual(self.outside.sent, [(b"hi", ("192.0.2.7", 53))])
+
     def test_observer(self) -> None:
         """
         An observer sees the payloads, and the log tells what was dropped.
@@ -1125,6 +1223,38 @@ class ReplacedPolicyTests(ServedTestCase):
         factory.policy.replace(ScriptedPolicy())
         self.answer()
         self.assertEqual(caller.answers, [SELECTED, GRANTED])
+
+    def test_relaying(self) -> None:
+        """
+        A relay has no destinations but its own: it goes on.
+        """
+        caller, target = self.connected()
+        [session] = caller.connection.server.protocol.factory.sessions
+        self.assertFalse(session.review())
+        caller.say(b"question")
+        self.assertEqual(target.received, b"question")
+
+    def test_whileObserved(self) -> None:
+        """
+        An association is judged again, too, if policy becomes another one as an observer hears of
+        it.
+        """
+        for allowed, answered in ((True, 0), (False, 2)):
+            factory = self.serve()
+            after = ScriptedPolicy()
+            after.request = Verdict(allowed, "rule 2")
+
+            def began(question: object, factory: Any = factory, after: Any = after) -> None:
+                factory.policy.replace(after)
+
+            self.patch(self.traffic, "began", began)
+            caller = self.call(factory)
+            caller.say(GREETING + ASSOCIATE)
+            self.assertEqual(caller.answers[-1][1], answered)
+            self.assertEqual(after.questions, [self.policy.questions[-1]])
+            caller.abort()
+            self.flush()
+            self.assertOver(factory)
 
     def test_associated(self) -> None:
         """

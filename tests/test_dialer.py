@@ -13,47 +13,15 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectBindError
 
-from txsocks5 import dialer as module
 from txsocks5.dialer import ConnectedSocket, SocketDialer
-from txsocks5.wire import Address
 
-from .sockets import JunctionFixture, Peer
+from .sockets import DialerFixture, Peer
 
 
-class DialerTests(JunctionFixture):
+class DialerTests(DialerFixture):
     """
     Tests for L{SocketDialer}.
     """
-
-    def setUp(self) -> None:
-        """
-        Make a dialer.
-        """
-        super().setUp()
-        self.dialer = SocketDialer(self.junction)
-
-    def address(self, listening: socket.socket) -> Address:
-        """
-        Where somebody listens.
-        """
-        host, port = listening.getsockname()[:2]
-        return Address(ip_address(host), port)
-
-    def slowly(self, *codes: int) -> None:
-        """
-        Let connecting answer with these at first, and then as the system does.
-        """
-        left = list(codes)
-
-        class Slow(socket.SocketType):  # type: ignore[misc, valid-type]
-            def connect_ex(self, where: Any) -> int:
-                """
-                Answer, having begun to connect.
-                """
-                code: int = super().connect_ex(where)
-                return left.pop(0) if left else code
-
-        self.patch(module, "SocketType", Slow)
 
     def dialled(self, listening: socket.socket) -> tuple[ConnectedSocket, Peer]:
         """

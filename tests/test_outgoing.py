@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import socket
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
@@ -24,6 +25,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 from txsocks5.config import Network, Timeouts
+from txsocks5.dialer import ConnectedSocket
 from txsocks5.errors import (
     AddressTypeNotSupported,
     ConnectFailed,
@@ -53,6 +55,8 @@ from txsocks5.testing import (
     ScriptedResolver,
 )
 from txsocks5.wire import Address, Command, IPAddress
+
+from .sockets import DialerFixture, Peer
 
 FOUR = "192.0.2.1"
 FOURS = ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
@@ -515,12 +519,13 @@ class FindTests(OutgoingTestCase):
 
     def test_requestRefused(self) -> None:
         """
-        What policy refuses as it was asked is not looked up (S-06).
+        What policy refuses as it was asked is not looked up (S-06), and no address is judged.
         """
         self.policy.request = Verdict(False, "rule 7")
-        reason = self.failureResultOf(self.find("all.example"), NotAllowed)
-        self.assertEqual(str(reason.value), "rule 7")
-        self.assertEqual(self.resolver.asked, [])
+        for host in ("all.example", FOUR):
+            reason = self.failureResultOf(self.find(host), NotAllowed)
+            self.assertEqual(str(reason.value), "rule 7")
+        self.assertEqual((self.resolver.asked, self.policy.asked), ([], []))
 
     def test_someRefused(self) -> None:
         """
@@ -787,3 +792,127 @@ class ConnectTests(OutgoingTestCase):
         connected.cancel()
         self.failureResultOf(connected, CancelledError)
         self.assertTrue(reactor.connectors[0].stoppedConnecting)
+
+
+class SocketTests(DialerFixture):
+    """
+    Tests for L{Outgoing.reach} with a dialer that makes no transports.
+    """
+
+    def reach(
+        self, *addresses: Address, name: str = "", **options: Any
+    ) -> ConnectedSocket | Deferred[Any]:
+        """
+        Connect to one of some addresses, which have the same port.
+
+        @param name: what was asked for in place of the first of them.
+        """
+        outgoing = Outgoing(
+            self.reactor,
+            ScriptedPolicy(),
+            ScriptedResolver({}),
+            self.dialer,
+            Network(),
+            Timeouts(connect=7),
+        )
+        hosts: list[Any] = [address.host for address in addresses]
+        destination = Address(name or hosts[0], addresses[0].port)
+        return outgoing.reach(Admitted(hosts, Verdict(True, "")), destination, **options)
+
+    def connectedTo(self, listening: socket.socket, found: object) -> Peer:
+        """
+        A connection has come about, and octets pass.
+
+        @return: its far end.
+        """
+        assert isinstance(found, ConnectedSocket)
+        self.addCleanup(found.close, reset=False)
+        self.assertEqual(found.peer, self.address(listening))
+        peer = Peer(self.keep(listening.accept()[0]))
+        found.socket.send(b"octets")
+        self.until(lambda: peer.received == b"octets", peer)
+        return peer
+
+    def test_atOnce(self) -> None:
+        """
+        A near target is there when the call returns, by number and by name.
+        """
+        for name in ("", "target.example"):
+            listening = self.listening()
+            self.connectedTo(listening, self.reach(self.address(listening), name=name))
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_source(self) -> None:
+        """
+        Source addresses are passed on, for a single address and for several.
+        """
+        source = (ip_address("127.0.0.3"),)
+        listening = self.listening()
+        for count in (1, 2):
+            found = self.reach(*[self.address(listening)] * count, outgoing=source)
+            if isinstance(found, Deferred):
+                found = self.successResultOf(found)
+            peer = self.connectedTo(listening, found)
+            self.assertEqual(peer.socket.getpeername()[0], "127.0.0.3")
+
+    def test_later(self) -> None:
+        """
+        One that takes its time is waited for; no clock runs on when it is there.
+        """
+        self.slowly(errno.EINPROGRESS, errno.EALREADY)
+        listening = self.listening()
+        result: Any = self.reach(self.address(listening))
+        self.assertNoResult(result)
+        self.until(lambda: result.called)
+        self.connectedTo(listening, self.successResultOf(result))
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_refused(self) -> None:
+        """
+        Where nobody listens that is a failure to connect (05), at once and later.
+        """
+        listening = self.listening()
+        address = self.address(listening)
+        listening.close()
+        error = self.assertRaises(ConnectFailed, self.reach, address)
+        self.assertEqual(replyCodeOf(error), 5)
+        self.slowly(errno.EINPROGRESS, errno.EALREADY, errno.ECONNREFUSED)
+        result: Any = self.reach(address)
+        self.assertNoResult(result)
+        self.until(lambda: result.called)
+        later = self.failureResultOf(result, ConnectFailed).value
+        self.assertEqual([replyCodeOf(later), str(later)], [5, str(error)])
+
+    def test_tooLong(self) -> None:
+        """
+        R-1928-46: one that does not answer is given up in time (06), its socket closed.
+        """
+        self.slowly(errno.EINPROGRESS, *[errno.EALREADY] * 9)
+        result: Any = self.reach(self.address(self.listening()))
+        self.reactor.advance(6.9)
+        self.assertNoResult(result)
+        self.reactor.advance(0.1)
+        reason = self.failureResultOf(result, TimedOut)
+        self.assertEqual(replyCodeOf(reason.value), 6)
+        self.assertEqual(self.junction._watchers, {})
+
+    def test_cancel(self) -> None:
+        """
+        R-1928-47: if the client leaves, the attempt is given up, and nobody has failed.
+        """
+        self.slowly(errno.EINPROGRESS, errno.EALREADY)
+        result: Any = self.reach(self.address(self.listening()))
+        result.cancel()
+        self.failureResultOf(result, CancelledError)
+        self.assertEqual((self.junction._watchers, self.reactor.getDelayedCalls()), ({}, []))
+
+    def test_several(self) -> None:
+        """
+        Of several addresses the next is tried when one has failed.
+        """
+        listening = self.listening()
+        second = self.address(listening)
+        self.slowly(errno.ECONNREFUSED)
+        result: Any = self.reach(Address(ip_address("127.0.0.2"), second.port), second)
+        self.connectedTo(listening, self.successResultOf(result))
+        self.assertEqual(self.reactor.getDelayedCalls(), [])

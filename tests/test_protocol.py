@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 from typing import Any
 
 from hypothesis import given
@@ -15,12 +15,15 @@ from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
 from twisted.internet.address import IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.logger import Logger
 from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
 from twisted.protocols.policies import WrappingFactory
+from zope.interface.verify import verifyObject
 
 from txsocks5 import Anonymous, PasswordAuthenticator, SOCKS5Factory
 from txsocks5.config import Limits, Quota, Timeouts
+from txsocks5.errors import Overloaded
 from txsocks5.events import EVENTS
 from txsocks5.interfaces import IAuthenticator, Step, Verdict
 from txsocks5.ledger import Ledger
@@ -33,7 +36,9 @@ from txsocks5.testing import (
     RecordingPeer,
     ScriptedAuthenticator,
 )
+from txsocks5.wire import Address
 
+from .accepted import AcceptedFixture, addressOf
 from .served import (
     ASSOCIATE,
     BIND,
@@ -44,14 +49,58 @@ from .served import (
     OUTGOING,
     SELECTED,
     Caller,
+    ReconfiguredTestCase,
     ServedTestCase,
     accepted,
     failure,
+    raises,
 )
 from .wire.values import reproducible
 
-#: Names of fields that every event has, whatever it tells.
-COMMON = {"socks_event", "session"}
+
+class TransportTests(ServedTestCase):
+    """
+    Tests for what the protocol learns from its transport.
+    """
+
+    def test_halfCloseable(self) -> None:
+        """
+        The protocol hears of half-closes.
+        """
+        verifyObject(IHalfCloseableProtocol, self.serve().buildProtocol(None))
+
+    def test_clientWithoutAddress(self) -> None:
+        """
+        A client whose address nobody knows is served like one at a UNIX socket.
+        """
+        caller = self.call(self.serve(), clientAddress=UNIXAddress(""))
+        caller.say(GREETING)
+        self.assertEqual(caller.answers, [SELECTED])
+
+
+class AcceptedTests(AcceptedFixture):
+    """
+    Tests for a client that has no transport.
+    """
+
+    def test_served(self) -> None:
+        """
+        It is known where it comes from, and where it has arrived, before it has said anything; and
+        then it is served.
+        """
+        factory = self.serve()
+        caller = self.call()
+        self.until(lambda: factory.sessions)
+        here = addressOf(caller.socket.getsockname())
+        self.assertEqual(self.events.one("opened")["client"], str(here))
+        [session] = factory.sessions
+        self.assertEqual(session.arrivedAt(), addressOf(caller.socket.getpeername()))
+        caller.send(GREETING)
+        self.hear(caller, SELECTED)
+        self.assertEqual(self.policy.clients, [here.host])
+        caller.abort()
+        self.until(lambda: not factory.sessions)
+        self.assertEqual(self.events.names, ["opened", "authenticated", "closed"])
 
 
 class MethodTests(ServedTestCase):
@@ -130,6 +179,18 @@ class MethodTests(ServedTestCase):
             authenticators = [ScriptedAuthenticator(method=method) for method in methods]
             self.assertRaises(ValueError, self.serve, *authenticators)
         self.serve(*[ScriptedAuthenticator(method=method) for method in (0, 0xFE)])
+
+    def test_brokenPolicy(self) -> None:
+        """
+        A policy with a fault admits nobody.
+        """
+        self.patch(self.policy, "judgeClient", lambda client: 1 / 0)
+        factory = self.serve()
+        caller = self.call(factory)
+        caller.say(GREETING + CONNECT)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(caller.answers, [])
+        self.assertOver(factory)
 
 
 class EndTests(ServedTestCase):
@@ -323,6 +384,21 @@ class EndTests(ServedTestCase):
                 transport.protocol = RecordingPeer()
         return reference
 
+    def test_brokenProtection(self) -> None:
+        """
+        A protection that fails when it is closed does not keep the session from ending.
+        """
+        method = PrivateAuthenticator()
+        factory = self.serve(method)
+        caller = self.call(factory)
+        caller.say(b"\x05\x01\x80" + method.message("alice"))
+        self.patch(method.protections[0], "close", lambda: 1 / 0)
+        caller.abort()
+        self.flush()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.events.names[-2:], ["broken", "closed"])
+        self.assertOver(factory)
+
 
 class BehindTests(ServedTestCase):
     """
@@ -509,6 +585,20 @@ class CrowdTests(ServedTestCase):
         self.assertEqual([caller.answers for caller in callers], [[SELECTED], [SELECTED], []])
         self.assertReset(callers[2])
 
+    def test_unix(self) -> None:
+        """
+        Clients of a UNIX socket have no address that could have too many.
+        """
+        factory = self.limited(1)
+        unix = UNIXAddress("/s")
+        callers = [
+            self.call(factory, clientAddress=UNIXAddress(None), serverAddress=unix)
+            for _ in range(3)
+        ]
+        for caller in callers:
+            caller.say(GREETING + CONNECT)
+        self.assertEqual(len(self.dialer.dials), 3)
+
     def test_default(self) -> None:
         """
         64 of an address may be silent at the same time, unless something else is set.
@@ -517,6 +607,151 @@ class CrowdTests(ServedTestCase):
         callers = [self.call(factory) for _ in range(65)]
         self.flush()
         self.assertEqual([caller.lost is None for caller in callers], [True] * 64 + [False])
+
+
+class ReviewTests(ReconfiguredTestCase):
+    """
+    Tests for one client while the server begins to serve in another way.
+    """
+
+    def review(self, factory: SOCKS5Factory) -> bool:
+        """
+        Review the only session.
+
+        @return: whether it has ended, as it says.
+        """
+        [session] = factory.sessions
+        ended = session.review()
+        self.flush()
+        return ended
+
+    def test_userIsGone(self) -> None:
+        """
+        Who is not to stand any more ends, whether or not there has been a request.
+        """
+        for request, reason in (
+            (b"", "the user is gone"),
+            (CONNECT, "no longer allowed: user 'alice' is gone"),
+        ):
+            factory = self.serve(ScriptedAuthenticator(accepted()))
+            caller = self.call(factory)
+            caller.say(b"\x05\x01\x81" + request)
+            factory.authenticators.clear()
+            self.assertTrue(self.review(factory))
+            self.assertReset(caller)
+            self.assertEqual(self.events.named("closed")[-1]["reason"], reason)
+            self.assertOver(factory)
+
+    def test_noLongerAllowed(self) -> None:
+        """
+        A session whose request policy refuses now ends, with both of its sides.
+        """
+        caller, target = self.connected()
+        factory = caller.connection.server.protocol.factory
+        self.policy.request = Verdict(False, "rule 2")
+        self.assertTrue(self.review(factory))
+        self.assertReset(caller)
+        self.assertReset(target)
+        self.assertEqual(self.events.one("closed")["reason"], "no longer allowed: rule 2")
+        self.assertOver(factory)
+
+    def test_goesOn(self) -> None:
+        """
+        One that is allowed as before goes on, before its request and behind it; the destinations
+        of an association are judged, too.
+        """
+        factory = self.serve()
+        caller = self.call(factory)
+        caller.say(GREETING)
+        self.assertFalse(self.review(factory))
+        [session] = factory.sessions
+        self.assertFalse(session.isServed)
+        caller.say(ASSOCIATE)
+        self.assertTrue(session.isServed)
+        [inside] = self.reactor.udpPorts
+        datagram = b"\0\0\0\x01\xc0\x00\x02\x07\0\x35hello"
+        inside.deliver(datagram, ("192.0.2.1", 40000))
+        outside = self.reactor.udpPorts[1]
+        self.policy.addresses["192.0.2.7"] = Verdict(False, "rule 2")
+        self.assertFalse(self.review(factory))
+        inside.deliver(datagram, ("192.0.2.1", 40000))
+        self.assertEqual([data for data, _ in outside.sent], [b"hello"])
+        self.assertIsNone(caller.lost)
+
+    def test_endedMeanwhile(self) -> None:
+        """
+        It may end as it is judged.
+        """
+        caller, target = self.connected()
+        factory = caller.connection.server.protocol.factory
+
+        def judgeRequest(question: object) -> Verdict:
+            caller.abort()
+            self.flush()
+            return Verdict(True, "rule 1")
+
+        self.patch(self.policy, "judgeRequest", judgeRequest)
+        self.assertFalse(self.review(factory))
+        self.assertReset(target)
+        self.assertOver(factory)
+
+    def test_broke(self) -> None:
+        """
+        If something that is done to it fails that is logged, and both sides are reset.
+        """
+        caller, target = self.connected()
+        factory = caller.connection.server.protocol.factory
+        [session] = factory.sessions
+        try:
+            raise ZeroDivisionError
+        except ZeroDivisionError:
+            session.broke()
+        self.flush()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.events.one("broken")["session"], 1)
+        self.assertReset(caller)
+        self.assertReset(target)
+        self.assertOver(factory)
+
+    def test_authenticating(self) -> None:
+        """
+        Nobody gets in by an authenticator that is gone, with what is known of users no more,
+        though its answer was under way; with a protection or without.
+        """
+        for protection in (None, PrivateProtection(7, server=True)):
+            waiting: Deferred[Step] = Deferred()
+            factory = self.serve(ScriptedAuthenticator(waiting))
+            caller = self.call(factory)
+            caller.say(b"\x05\x01\x81secret")
+            self.assertEqual(self.reconfigure(factory), 0)
+            waiting.callback(accepted(6, b"welcome", protection))
+            self.flush()
+            self.assertReset(caller)
+            self.assertOver(factory)
+            self.assertEqual(self.events.named("authenticated"), [])
+
+    def test_authenticatingStill(self) -> None:
+        """
+        Who is still to be let in is.
+        """
+        waiting: Deferred[Step] = Deferred()
+        factory = self.serve(ScriptedAuthenticator(waiting))
+        caller = self.call(factory)
+        caller.say(b"\x05\x01\x81secret")
+        self.reconfigure(factory, ScriptedAuthenticator())
+        waiting.callback(accepted(6))
+        caller.say(CONNECT)
+        self.assertEqual(len(self.dialer.dials), 1)
+
+    def test_cannotTell(self) -> None:
+        """
+        Who cannot be judged for now goes on (S-11).
+        """
+        caller, _ = self.connected()
+        factory = caller.connection.server.protocol.factory
+        self.patch(self.policy, "judgeRequest", raises(Overloaded("no descriptor")))
+        self.assertEqual(self.reconfigure(factory), 0)
+        self.assertIsNone(caller.lost)
 
 
 class EventTests(ServedTestCase):
@@ -749,7 +984,7 @@ class UnspokenTests(ServedTestCase):
 
 class NowhereTests(ServedTestCase):
     """
-    Tests for a load balancer that announces clients without an internet address.
+    Tests for a load balancer, and for one that announces clients without an internet address.
     """
 
     #: Version 2 of the header, which tells of a UNIX socket.
@@ -785,6 +1020,20 @@ class NowhereTests(ServedTestCase):
         caller = self.behind(clientAddress=address, serverAddress=address)
         caller.say(self.HEADER + GREETING)
         self.assertEqual(caller.answers, [SELECTED])
+
+    def test_arrivedAt(self) -> None:
+        """
+        A client is known by the listener that it has come by, whatever the header says.
+        """
+        unix = UNIXAddress("/run/s")
+        for options, arrived in (
+            ({}, Address(ip_address("203.0.113.5"), 1080)),
+            ({"clientAddress": unix, "serverAddress": unix}, b"/run/s"),
+        ):
+            caller = self.behind(**options)
+            caller.say(b"PROXY TCP4 198.51.100.1 198.51.100.2 1000 2000\r\n" + GREETING)
+            [session] = self.factory.sessions
+            self.assertEqual(session.arrivedAt(), arrived)
 
     def test_gone(self) -> None:
         """

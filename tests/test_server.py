@@ -5,28 +5,21 @@ Tests for L{txsocks5.server}.
 from __future__ import annotations
 
 from ipaddress import IPv4Address, ip_address
-from typing import Any
 
-from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
-from twisted.internet.address import UNIXAddress
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHalfCloseableProtocol
-from zope.interface.verify import verifyObject
+from twisted.internet import tcp
+from twisted.protocols.policies import WrappingFactory
 
-from txsocks5 import Anonymous, PasswordAuthenticator, SOCKS5Factory, local
-from txsocks5.config import Limits, Network, Timeouts
-from txsocks5.errors import Overloaded
-from txsocks5.interfaces import Step, Verdict
+from txsocks5 import Anonymous, SOCKS5Factory, local
+from txsocks5.config import Network, Timeouts
+from txsocks5.junction import Junction
 from txsocks5.policy import DefaultPolicy
 from txsocks5.testing import (
-    PrivateAuthenticator,
-    PrivateProtection,
-    RecordingPeer,
     ScriptedAuthenticator,
     ScriptedPolicy,
 )
 from txsocks5.wire import Address
 
+from .accepted import AcceptedFixture, connect
 from .served import (
     ASSOCIATE,
     CONNECT,
@@ -35,57 +28,19 @@ from .served import (
     GREETING,
     OUTGOING,
     SELECTED,
+    ReconfiguredTestCase,
     ServedTestCase,
     accepted,
     failure,
+    reconfigured,
 )
 
-#: Names of fields that every event has, whatever it tells.
-COMMON = {"socks_event", "session"}
 
-
-class ReviewTests(ServedTestCase):
+class ReconfigureTests(ReconfiguredTestCase):
     """
-    The server serves in another way while sessions are under way.
+    Tests for L{SOCKS5Factory.reconfigure}: the server serves in another way while sessions are
+    under way.
     """
-
-    def reconfiguring(
-        self, factory: SOCKS5Factory, *authenticators: Any, **options: Any
-    ) -> Deferred[int]:
-        """
-        Begin to serve in another way.
-        """
-        given: dict[str, Any] = {
-            "authenticators": authenticators or (Anonymous(),),
-            "policy": self.policy,
-            "resolver": self.resolver,
-            "network": Network(),
-            "timeouts": Timeouts(),
-            "limits": Limits(),
-            "users": {},
-            "groups": {},
-            "rules": (),
-        }
-        return factory.reconfigure(**(given | options))
-
-    def reconfigure(self, factory: SOCKS5Factory, *authenticators: Any, **options: Any) -> int:
-        """
-        Serve in another way.
-
-        @return: how many sessions have ended.
-        """
-        reviewed = self.reconfiguring(factory, *authenticators, **options)
-        self.flush()
-        return self.successResultOf(reviewed)
-
-    def passwords(self, *names: bytes) -> PasswordAuthenticator:
-        """
-        Passwords of some users.
-        """
-        checker = InMemoryUsernamePasswordDatabaseDontUse()
-        for name in names:
-            checker.addUser(name, b"secret")
-        return PasswordAuthenticator(self.reactor, [checker])
 
     def test_goesOn(self) -> None:
         """
@@ -109,26 +64,6 @@ class ReviewTests(ServedTestCase):
         self.flush()
         self.assertOver(factory)
 
-    def test_gone(self) -> None:
-        """
-        Users that are gone end, and so does everybody whose method is gone, whether or not there
-        has been a request.
-        """
-        factory = self.serve(self.passwords(b"alice", b"bob"))
-        callers = {}
-        for name in (b"alice", b"bob"):
-            for request in (b"", CONNECT):
-                caller = callers[name, request] = self.call(factory)
-                caller.say(b"\x05\x01\x02\x01" + bytes([len(name)]) + name + b"\x06secret")
-                caller.say(request)
-        self.assertEqual(self.reconfigure(factory, self.passwords(b"alice")), 2)
-        self.assertReset(callers[b"bob", b""])
-        self.assertReset(callers[b"bob", CONNECT])
-        self.assertEqual(len(factory.sessions), 2)
-        self.assertEqual(self.reconfigure(factory, Anonymous()), 2)
-        self.flush()
-        self.assertOver(factory)
-
     def test_unknownYet(self) -> None:
         """
         Whoever has not chosen a method chooses among the new ones.
@@ -139,142 +74,32 @@ class ReviewTests(ServedTestCase):
         caller.say(GREETING + CONNECT)
         self.assertEqual(caller.answers, [b"\x05\xff"])
 
-    def test_authenticating(self) -> None:
+    def test_replaced(self) -> None:
         """
-        Nobody gets in by an authenticator that is gone, with what is known of users no more,
-        though its answer was under way; with a protection or without.
+        A method that can take back whom it has let in is told of the one of the same number that
+        was there before it.
         """
-        for protection in (None, PrivateProtection(7, server=True)):
-            waiting: Deferred[Step] = Deferred()
-            factory = self.serve(ScriptedAuthenticator(waiting))
-            caller = self.call(factory)
-            caller.say(b"\x05\x01\x81secret")
-            self.assertEqual(self.reconfigure(factory), 0)
-            waiting.callback(accepted(6, b"welcome", protection))
-            self.flush()
-            self.assertReset(caller)
-            self.assertOver(factory)
-            self.assertEqual(self.events.named("authenticated"), [])
+        before, after = self.passwords(b"alice"), self.passwords(b"alice")
+        factory = self.serve(Anonymous(), before)
+        replaced: list[object] = []
+        self.patch(after, "replaces", replaced.append)
+        self.reconfigure(factory, after)
+        self.reconfigure(factory, Anonymous())
+        self.reconfigure(factory, after)
+        self.assertEqual(replaced, [before])
 
-    def test_authenticatingStill(self) -> None:
+    def test_unchanged(self) -> None:
         """
-        Who is still to be let in is.
+        Settings that contradict each other change nothing.
         """
-        waiting: Deferred[Step] = Deferred()
-        factory = self.serve(ScriptedAuthenticator(waiting))
+        factory = self.serve()
+        refused = (Anonymous(), Anonymous())
+        self.assertRaises(ValueError, self.reconfigure, factory, *refused, policy=ScriptedPolicy())
         caller = self.call(factory)
-        caller.say(b"\x05\x01\x81secret")
-        self.reconfigure(factory, ScriptedAuthenticator())
-        waiting.callback(accepted(6))
-        caller.say(CONNECT)
-        self.assertEqual(len(self.dialer.dials), 1)
-
-    def test_noLongerAllowed(self) -> None:
-        """
-        Policy is asked about the client that has not authenticated, about the request, and about
-        the address that was reached.
-        """
-        no = Verdict(False, "rule 2")
-        for change in (
-            {"client": no},
-            {"request": no},
-            {"addresses": {"192.0.2.7": no}},
-        ):
-            self.policy.client = self.policy.request = Verdict(True, "rule 1")
-            self.policy.addresses = {}
-            caller, target = self.connected()
-            factory = next(iter(caller.connection.server.protocol.factory.sessions)).factory
-            idle = self.call(factory)
-            idle.say(GREETING)
-            for name, value in change.items():
-                setattr(self.policy, name, value)
-            self.assertEqual(self.reconfigure(factory), 2 if "client" in change else 1)
-            self.assertReset(caller)
-            self.assertReset(target)
-
-    def test_many(self) -> None:
-        """
-        Thousands of sessions do not make the others wait until all have been judged: each turn of
-        the reactor brings some.  None escapes by what happens to it in between, and those that
-        begin meanwhile are not looked at.
-        """
-        factory = self.serve()
-        relaying, connecting, asking = ([self.call(factory) for _ in range(8)] for _ in range(3))
-        for caller in relaying:
-            caller.say(GREETING + CONNECT)
-            self.answer()
-        for caller in connecting:
-            caller.say(GREETING + CONNECT)
-        for caller in asking:
-            caller.say(GREETING)
-        stricter, callLater = ScriptedPolicy(), self.reactor.callLater
-        turns: list[int] = [0]
-
-        def judgeRequest(question: Any) -> Verdict:
-            turns[-1] += 1
-            self.reactor.rightNow += 0.001
-            return Verdict(False, "rule 2")
-
-        self.patch(stricter, "judgeRequest", judgeRequest)
-        reviewed = self.reconfiguring(factory, policy=stricter)
-        self.assertNoResult(reviewed)
-        new = self.call(factory)
-        new.say(GREETING)
-        for caller in asking:
-            caller.say(CONNECT)
-        for dial in self.dialer.dials[8:]:
-            if not dial.cancelled:
-                dial.accept(RecordingPeer())
-        self.flush()
-
-        def inTurn(*call: Any) -> Any:
-            turns.append(0)
-            return callLater(*call)
-
-        self.patch(self.reactor, "callLater", inTurn)
-        self.reactor.advance(0)
-        self.flush()
-        self.successResultOf(reviewed)
-        self.assertGreater(len(turns), 2)
-        self.assertLessEqual(max(turns[1:]), 5)
-        for caller in relaying:
-            self.assertReset(caller)
-        for caller in (*connecting, *asking):
-            self.assertNotIn(GRANTED, caller.answers)
-        self.assertEqual(len(self.traffic.questions), 8)
-        self.assertIsNone(new.lost)
-
-    def test_cannotTell(self) -> None:
-        """
-        Who cannot be judged for now goes on (S-11).
-        """
-        caller, _ = self.connected()
-        factory = caller.connection.server.protocol.factory
-        self.patch(self.policy, "judgeRequest", raises(Overloaded("no descriptor")))
-        self.assertEqual(self.reconfigure(factory), 0)
-        self.assertIsNone(caller.lost)
-
-    def test_broken(self) -> None:
-        """
-        If judging a session anew fails it ends, and so do the others that have to; the same if
-        ending it fails.
-        """
-        factory = self.serve()
-        callers = [self.call(factory) for _ in range(3)]
-        for caller in callers:
-            caller.say(GREETING + CONNECT)
-        self.patch(self.policy, "judgeRequest", raises(ZeroDivisionError()))
-        self.assertEqual(self.reconfigure(factory), 3)
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
-        for caller in callers:
-            self.assertReset(caller)
-        callers = [self.call(factory) for _ in range(3)]
-        for session in factory.sessions:
-            self.patch(session, "stop", raises(ZeroDivisionError()))
-        factory.sessions.drain(5)
-        self.flush()
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
-        self.assertOver(factory)
+        caller.say(GREETING + CONNECT)
+        self.answer()
+        self.assertEqual(caller.answers, [SELECTED, GRANTED])
+        self.assertEqual(len(self.policy.questions), 1)
 
     def test_associations(self) -> None:
         """
@@ -368,35 +193,10 @@ class ReviewTests(ServedTestCase):
         self.assertEqual(self.events.one("refused")["reason"], "default: the server's own address")
 
 
-def raises(error: Exception) -> Any:
-    """
-    Something that raises an error when it is called.
-    """
-
-    def call(*arguments: Any) -> None:
-        raise error
-
-    return call
-
-
 class FactoryTests(ServedTestCase):
     """
-    Tests for L{SOCKS5Factory}.
+    Tests for what L{SOCKS5Factory} makes for its clients.
     """
-
-    def test_halfCloseable(self) -> None:
-        """
-        The protocol hears of half-closes.
-        """
-        verifyObject(IHalfCloseableProtocol, self.serve().buildProtocol(None))
-
-    def test_clientWithoutAddress(self) -> None:
-        """
-        A client whose address nobody knows is served like one at a UNIX socket.
-        """
-        caller = self.call(self.serve(), clientAddress=UNIXAddress(""))
-        caller.say(GREETING)
-        self.assertEqual(caller.answers, [SELECTED])
 
     def test_defaults(self) -> None:
         """
@@ -460,29 +260,99 @@ class FactoryTests(ServedTestCase):
         self.assertEqual([event["session"] for event in self.events.named("opened")], [1, 2, 3])
         self.assertEqual(len(factory.sessions), 3)
 
-    def test_brokenProtection(self) -> None:
-        """
-        A protection that fails when it is closed does not keep the session from ending.
-        """
-        method = PrivateAuthenticator()
-        factory = self.serve(method)
-        caller = self.call(factory)
-        caller.say(b"\x05\x01\x80" + method.message("alice"))
-        self.patch(method.protections[0], "close", lambda: 1 / 0)
-        caller.abort()
-        self.flush()
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        self.assertEqual(self.events.names[-2:], ["broken", "closed"])
-        self.assertOver(factory)
 
-    def test_brokenPolicy(self) -> None:
+class AcceptingTests(AcceptedFixture):
+    """
+    Tests for a server whose reactor lets it do without transports.
+    """
+
+    def test_takenOver(self) -> None:
         """
-        A policy with a fault admits nobody.
+        It accepts the clients of a plain port, and the port does not any more.
         """
-        self.patch(self.policy, "judgeClient", lambda client: 1 / 0)
+        self.serve()
+        self.assertNotIn(self.port, self.reactor.readers)
+        for _ in range(2):
+            caller = self.call()
+            caller.send(GREETING)
+            self.hear(caller, SELECTED)
+
+    def test_notTakenOver(self) -> None:
+        """
+        A port of another kind, and one whose clients go through something else first, accept their
+        clients themselves.
+        """
+
+        class Special(tcp.Port):
+            """
+            A port that may do more.
+            """
+
+        factory = self.make()
+        wrapping = WrappingFactory(factory)
+        for port in (
+            self.open(wrapping),
+            self.open(factory, Special),
+            self.open(factory),
+        ):
+            taken = factory.takeOver(port)
+            self.assertEqual(taken is None, port in self.reactor.readers)
+        assert taken is not None
+        taken.stop()
+
+    def test_notWithout(self) -> None:
+        """
+        Where the reactor does not let it, no port is taken over.
+        """
+        self.patch(Junction, "worksWith", staticmethod(lambda reactor: False))
+        factory = self.make()
+        self.assertIsNone(factory.takeOver(self.open(factory)))
+
+    def test_dialer(self) -> None:
+        """
+        It connects by itself, from the address that is set; also if that has become another one.
+        """
+        target = self.listening()
+        factory = self.serve(network=Network(outgoing=(ip_address("127.0.0.3"),)))
+        for source in ("127.0.0.3", "127.0.0.4"):
+            caller = self.call()
+            caller.send(GREETING)
+            self.hear(caller, SELECTED)
+            caller.send(connect(target))
+            self.until(lambda caller=caller: caller.received, caller)
+            with target.accept()[0] as accepted:
+                self.assertEqual(accepted.getpeername()[0], source)
+            self.successResultOf(
+                reconfigured(
+                    factory,
+                    authenticators=(Anonymous(),),
+                    policy=self.policy,
+                    resolver=self.resolver,
+                    network=Network(outgoing=(ip_address("127.0.0.4"),)),
+                )
+            )
+
+    def test_leaves(self) -> None:
+        """
+        When nobody listens any more nothing is left in the reactor, but not before the last session
+        has ended.
+        """
         factory = self.serve()
-        caller = self.call(factory)
-        caller.say(GREETING + CONNECT)
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        self.assertEqual(caller.answers, [])
-        self.assertOver(factory)
+        caller = self.call()
+        self.until(lambda: factory.sessions)
+        self.close()
+        caller.send(GREETING)
+        self.hear(caller, SELECTED)
+        self.assertEqual(len(self.reactor.readers), 1)
+        caller.abort()
+        self.until(lambda: not factory.sessions)
+        self.assertEqual((self.reactor.readers, self.reactor.getDelayedCalls()), ([], []))
+
+    def test_stays(self) -> None:
+        """
+        While somebody listens it stays there.
+        """
+        factory = self.serve()
+        self.call().abort()
+        self.until(lambda: self.events.named("closed"))
+        self.assertEqual((factory.sessions, len(self.reactor.readers)), (set(), 1))

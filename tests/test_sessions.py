@@ -11,20 +11,23 @@ from twisted.internet.address import UNIXAddress
 from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
 from twisted.protocols.policies import WrappingFactory
 
+from txsocks5.config import Timeouts
+from txsocks5.interfaces import Verdict
+from txsocks5.testing import RecordingPeer, ScriptedPolicy
 from txsocks5.wire import Address
 
 from .served import (
     ASSOCIATE,
     BIND,
     CONNECT,
+    GRANTED,
     GREETING,
     SELECTED,
     Caller,
+    ReconfiguredTestCase,
     ServedTestCase,
+    raises,
 )
-
-#: Names of fields that every event has, whatever it tells.
-COMMON = {"socks_event", "session"}
 
 
 class StopTests(ServedTestCase):
@@ -138,6 +141,36 @@ class StopTests(ServedTestCase):
         self.successResultOf(drained)
         self.assertOver(factory)
 
+    def test_drainAtOnce(self) -> None:
+        """
+        With no time to wait for them all end at once.
+        """
+        factory = self.serve()
+        callers = [self.call(factory) for _ in range(2)]
+        callers[1].say(GREETING + CONNECT)
+        drained = factory.sessions.drain(0)
+        self.flush()
+        self.successResultOf(drained)
+        for caller in callers:
+            self.assertReset(caller)
+        self.assertOver(factory)
+
+    def test_drainForEver(self) -> None:
+        """
+        With no end to the waiting none ends that has made its request, and no clock runs.
+        """
+        factory = self.serve(timeouts=Timeouts(connect=0))
+        caller = self.call(factory)
+        caller.say(GREETING + CONNECT)
+        drained = factory.sessions.drain(None)
+        self.flush()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.assertNoResult(drained)
+        caller.abort()
+        self.flush()
+        self.successResultOf(drained)
+        self.assertOver(factory)
+
     def test_endedWithAnother(self) -> None:
         """
         A session may end with one that is looked at before it.
@@ -153,3 +186,83 @@ class StopTests(ServedTestCase):
 
         self.patch(factory, "stands", stands)
         self.assertEqual(self.successResultOf(factory.sessions.review()), 0)
+
+
+class ReviewTests(ReconfiguredTestCase):
+    """
+    Tests for the review of all sessions when the server begins to serve in another way.
+    """
+
+    def test_many(self) -> None:
+        """
+        Thousands of sessions do not make the others wait until all have been judged: each turn of
+        the reactor brings some.  None escapes by what happens to it in between, and those that
+        begin meanwhile are not looked at.
+        """
+        factory = self.serve()
+        relaying, connecting, asking = ([self.call(factory) for _ in range(8)] for _ in range(3))
+        for caller in relaying:
+            caller.say(GREETING + CONNECT)
+            self.answer()
+        for caller in connecting:
+            caller.say(GREETING + CONNECT)
+        for caller in asking:
+            caller.say(GREETING)
+        stricter, callLater = ScriptedPolicy(), self.reactor.callLater
+        turns: list[int] = [0]
+
+        def judgeRequest(question: Any) -> Verdict:
+            turns[-1] += 1
+            self.reactor.rightNow += 0.001
+            return Verdict(False, "rule 2")
+
+        self.patch(stricter, "judgeRequest", judgeRequest)
+        reviewed = self.reconfiguring(factory, policy=stricter)
+        self.assertNoResult(reviewed)
+        new = self.call(factory)
+        new.say(GREETING)
+        for caller in asking:
+            caller.say(CONNECT)
+        for dial in self.dialer.dials[8:]:
+            if not dial.cancelled:
+                dial.accept(RecordingPeer())
+        self.flush()
+
+        def inTurn(*call: Any) -> Any:
+            turns.append(0)
+            return callLater(*call)
+
+        self.patch(self.reactor, "callLater", inTurn)
+        self.reactor.advance(0)
+        self.flush()
+        self.successResultOf(reviewed)
+        self.assertGreater(len(turns), 2)
+        self.assertLessEqual(max(turns[1:]), 5)
+        for caller in relaying:
+            self.assertReset(caller)
+        for caller in (*connecting, *asking):
+            self.assertNotIn(GRANTED, caller.answers)
+        self.assertEqual(len(self.traffic.questions), 8)
+        self.assertIsNone(new.lost)
+
+    def test_broken(self) -> None:
+        """
+        If judging a session anew fails it ends, and so do the others that have to; the same if
+        ending it fails.
+        """
+        factory = self.serve()
+        callers = [self.call(factory) for _ in range(3)]
+        for caller in callers:
+            caller.say(GREETING + CONNECT)
+        self.patch(self.policy, "judgeRequest", raises(ZeroDivisionError()))
+        self.assertEqual(self.reconfigure(factory), 3)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
+        for caller in callers:
+            self.assertReset(caller)
+        callers = [self.call(factory) for _ in range(3)]
+        for session in factory.sessions:
+            self.patch(session, "stop", raises(ZeroDivisionError()))
+        factory.sessions.drain(5)
+        self.flush()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
+        self.assertOver(factory)
