@@ -1227,6 +1227,24 @@ class FragmentsTests(AssociationTestCase):
         self.assertDropped(1)
         self.assertTrue(self.association._server.budget.take(64 * 1024 * 1024))
 
+    def test_inherited(self) -> None:
+        """
+        So are those that were opened before the server had other settings, together with those
+        that are opened since.
+        """
+        before, after = self.server(), self.server()
+        after.shareWith(before)
+        before.budget.take(64 * 1024 * 1024 - 3)
+        first, second = self.open(server=before), self.open(server=after)
+        self.inside = self.reactor.udpPorts[0]
+        self.send(DNS, b"ab", 0x01)
+        self.inside = self.reactor.udpPorts[1]
+        self.send(DNS, b"cd", 0x01)
+        self.assertEqual((first.dropped, second.dropped), (0, 1))
+        first.close()
+        self.send(DNS, b"cd", 0x01)
+        self.assertEqual((first.dropped, second.dropped), (1, 1))
+
     def test_sharedBudget(self) -> None:
         """
         R-1928-97: what all associations of a server keep is bounded together.

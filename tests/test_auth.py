@@ -32,6 +32,7 @@ from txsocks5.auth import (
     Anonymous,
     PasswordAuthenticator,
     UsernamePassword,
+    byMethod,
     gssapiAuthenticator,
     installedAuthenticators,
     withOctets,
@@ -48,7 +49,7 @@ from txsocks5.interfaces import (
     Refused,
     Step,
 )
-from txsocks5.testing import MemoryReactor
+from txsocks5.testing import MemoryReactor, ScriptedAuthenticator
 from txsocks5.wire import Credentials, IPAddress
 
 from .kerberos import realm, whyNoRealm
@@ -205,6 +206,41 @@ class WithOctetsTests(SynchronousTestCase):
 
         for checker in (FilePasswordDB("/nonexistent"), Mine()):
             self.assertIs(withOctets(checker), checker)
+
+
+class ByMethodTests(SynchronousTestCase):
+    """
+    Tests for L{byMethod}.
+    """
+
+    def test_order(self) -> None:
+        """
+        Authenticators are found by their numbers, in the order in which they were given.
+        """
+        given = [ScriptedAuthenticator(method=number) for number in (0x82, 0, 0xFE)]
+        found = byMethod(given)
+        self.assertEqual(list(found), [0x82, 0, 0xFE])
+        self.assertEqual(list(found.values()), given)
+        self.assertEqual(byMethod([]), {})
+
+    def test_noSuchMethod(self) -> None:
+        """
+        A number that no client could select is an error, which tells whose it is.
+        """
+        for number in (-1, 0xFF, 0x100):
+            error = self.assertRaises(ValueError, byMethod, [ScriptedAuthenticator(method=number)])
+            self.assertEqual(str(error), f"ScriptedAuthenticator: there is no method {number}")
+
+    def test_twice(self) -> None:
+        """
+        So are two of one number; both are named.
+        """
+        error = self.assertRaises(
+            ValueError, byMethod, [Anonymous(), ScriptedAuthenticator(method=0)]
+        )
+        self.assertEqual(
+            str(error), "Anonymous and ScriptedAuthenticator have the same method, 0x00"
+        )
 
 
 class InstalledAuthenticatorsTests(SynchronousTestCase):

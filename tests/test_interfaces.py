@@ -29,6 +29,7 @@ from txsocks5.interfaces import (
     IRelayTap,
     ISOCKSReactor,
     Question,
+    Record,
     Refused,
     Step,
     Verdict,
@@ -194,3 +195,23 @@ class ValuesTests(SynchronousTestCase):
         self.assertIsNone(Accepted(Identity("", 0)).protection)
         self.assertEqual((Step(3).send, Step(3).outcome), (b"", None))
         self.assertEqual(Refused("no").username, "")
+
+
+class RecordTests(SynchronousTestCase):
+    """
+    Tests for L{Record}.
+    """
+
+    def test_command(self) -> None:
+        """
+        The command is told by its name, and by none as long as there has been no request.
+        """
+        record = Record(1, 0.0)
+        self.assertEqual(record.command, "request")
+        for command, name in (
+            (Command.CONNECT, "CONNECT"),
+            (Command.BIND, "BIND"),
+            (Command.UDP_ASSOCIATE, "UDP_ASSOCIATE"),
+        ):
+            record.question = Question(Identity("", 0), None, command, None)
+            self.assertEqual(record.command, name)

@@ -79,6 +79,22 @@ class AddressOfTests(SynchronousTestCase):
             self.assertIsNone(local.addressOf(address))
 
 
+class TextOfTests(SynchronousTestCase):
+    """
+    Tests for L{local.textOf}.
+    """
+
+    def test_sameAsStandard(self) -> None:
+        """
+        The system reads it as the very address.
+        """
+        for text in ("0.0.0.0", "192.0.2.7", "255.255.255.255", "::", "::1", "2001:db8::7:0"):
+            address = ip_address(text)
+            self.assertEqual(local.textOf(address), text)
+            family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+            self.assertEqual(socket.inet_pton(family, local.textOf(address)), address.packed)
+
+
 class IsOwnTests(SynchronousTestCase):
     """
     Tests for L{local.isOwn}, with the system's own sockets: nothing else knows.

@@ -87,6 +87,46 @@ class SweepTests(SynchronousTestCase):
         self.clock.advance(1)
         self.assertEqual(item.seen, [1.0])
 
+    def test_stays(self) -> None:
+        """
+        Where things come and go all the time a delayed call runs out that is not needed, and
+        serves what comes meanwhile.
+        """
+        self.sweep.stay()
+        item, other = Item(), Item()
+        self.sweep.add(item)
+        self.clock.advance(0.5)
+        [call] = self.clock.getDelayedCalls()
+        self.sweep.remove(item)
+        self.assertEqual(self.clock.getDelayedCalls(), [call])
+        self.sweep.add(other)
+        self.assertEqual(self.clock.getDelayedCalls(), [call])
+        self.clock.advance(0.5)
+        self.assertEqual((item.seen, other.seen), ([], [1.0]))
+        self.sweep.remove(other)
+        self.clock.advance(1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(other.seen, [1.0])
+
+    def test_leaves(self) -> None:
+        """
+        When it is not to stay any more it leaves at once, or as soon as nothing is left to look at.
+        """
+        item = Item()
+        for meanwhile in (0, 1, 2):
+            self.sweep.stay()
+            if meanwhile:
+                self.sweep.add(item)
+            if meanwhile == 1:
+                self.sweep.remove(item)
+                self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+            self.sweep.leave()
+            self.assertEqual(len(self.clock.getDelayedCalls()), meanwhile // 2)
+        self.clock.advance(1)
+        self.assertEqual(item.seen, [1.0])
+        self.sweep.remove(item)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_removedByAnother(self) -> None:
         """
         What another removes in the same sweep is not looked at any more; the last one stops the

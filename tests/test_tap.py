@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import atexit
 import importlib
+import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 from importlib.util import find_spec
+from io import StringIO
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -23,14 +26,21 @@ from twisted.python.systemd import ListenFDs
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 import txsocks5
-from txsocks5 import assembly
+from txsocks5 import assembly, tap
 from txsocks5.auth import Anonymous, PasswordAuthenticator
 from txsocks5.interfaces import Question
 from txsocks5.server import SOCKS5Factory
 from txsocks5.service import SOCKS5Service
 from txsocks5.supervisor import Supervisor
 from txsocks5.tap import CannotStart, Options, makeService
-from txsocks5.testing import MemoryReactor, RecordedEvents, ScriptedAuthenticator
+from txsocks5.testing import (
+    MemoryConnection,
+    MemoryReactor,
+    RecordedEvents,
+    RecordingPeer,
+    ScriptedAuthenticator,
+    flushAll,
+)
 from txsocks5.wire import Address, Command, Method
 
 from .kerberos import realm, whyNoRealm
@@ -414,6 +424,159 @@ class WorkersTests(TapFixture):
         path.write_text("workers = 2")
         service._readAgain()
         self.assertIn("needs a restart", recorded.one("notReloaded")["reason"])
+
+
+class SignalTests(TapFixture):
+    """
+    Signals that come while the service runs.
+    """
+
+    def setUp(self) -> None:
+        """
+        Let signals mean afterwards what they meant before.
+        """
+        super().setUp()
+        self.patch(tap, "collectSeldom", lambda: None)
+        self.before: list[int] = []
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, signal.SIGINT):
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+            signal.signal(number, lambda number, frame: self.before.append(number))
+        self.events = RecordedEvents(self)
+        self.path = Path(self.mktemp())
+        self.path.write_text("[timeouts]\nbind = 5\n")
+
+    def start(self, accessLog: str = "") -> tuple[Any, SOCKS5Factory]:
+        """
+        Start the service of a file.
+        """
+        service, factory = self.make("-c", str(self.path), "--access-log", accessLog)
+        service.privilegedStartService()
+        service.startService()
+        self.addCleanup(service.stopService)
+        return service, factory
+
+    def session(self, factory: SOCKS5Factory) -> MemoryConnection:
+        """
+        A client whose request is being done.
+        """
+        caller = RecordingPeer()
+        connection = MemoryConnection(caller, factory.buildProtocol(None))
+        caller.send(b"\x05\x01\x00\x05\x01\x00\x01\x7f\x00\x00\x01\x00\x50")
+        flushAll(connection)
+        return connection
+
+    def test_reload(self) -> None:
+        """
+        Upon SIGHUP the file is read again, and it is served by what it says now.  What happened
+        before upon that signal does, too.
+        """
+        _, factory = self.start()
+        self.assertEqual(factory.timeouts.bind, 5)
+        self.path.write_text("[timeouts]\nbind = 7\n")
+        signal.raise_signal(signal.SIGHUP)
+        self.assertEqual(factory.timeouts.bind, 7)
+        self.assertEqual(self.before, [signal.SIGHUP])
+        self.assertEqual(self.events.named("notReloaded"), [])
+
+    def test_alone(self) -> None:
+        """
+        Nothing need have happened before.
+        """
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        _, factory = self.start()
+        self.path.write_text("[timeouts]\nbind = 7\n")
+        signal.raise_signal(signal.SIGHUP)
+        self.assertEqual((factory.timeouts.bind, self.before), (7, []))
+
+    def test_mistakes(self) -> None:
+        """
+        If something is wrong with the file nothing changes, and the log has a line for each
+        mistake.
+        """
+        _, factory = self.start()
+        self.path.write_text("[timeouts]\nbind = 'soon'\nconnect = -1\n")
+        signal.raise_signal(signal.SIGHUP)
+        reasons = sorted(event["reason"] for event in self.events.named("notReloaded"))
+        for key, reason in zip(("timeouts.bind", "timeouts.connect"), reasons, strict=True):
+            self.assertIn(key, reason)
+        self.assertEqual(factory.timeouts.bind, 5)
+
+    def test_doesNotHold(self) -> None:
+        """
+        The same if it turns out that the configuration does not hold.
+        """
+        _, factory = self.start()
+        before = set(factory.listeners)
+        self.reactor.occupied.add(1082)
+        self.path.write_text('listen = ["tcp:1082:interface=127.0.0.1"]\n[timeouts]\nbind = 7\n')
+        signal.raise_signal(signal.SIGHUP)
+        self.assertIn("1082", self.events.one("notReloaded")["reason"])
+        self.assertEqual((factory.listeners, factory.timeouts.bind), (before, 5))
+
+    def test_doubts(self) -> None:
+        """
+        What may not be meant is logged, and served by.
+        """
+        _, factory = self.start()
+        users = Path(self.mktemp())
+        users.write_text("alice:secret\n")
+        os.chmod(users, 0o644)
+        self.path.write_text(f'auth = {{ checkers = ["file:{users}"] }}\n')
+        signal.raise_signal(signal.SIGHUP)
+        self.assertIn("chmod go-r", self.events.one("dubious")["doubt"])
+        self.assertEqual(list(factory.authenticators), [Method.PASSWORD])
+
+    def test_rotate(self) -> None:
+        """
+        Upon SIGUSR1 the access log begins a new file.
+        """
+        log = Path(self.mktemp())
+        _, factory = self.start(str(log))
+        for _ in range(2):
+            caller = self.session(factory)
+            caller.client.abortConnection()
+            flushAll(caller)
+            signal.raise_signal(signal.SIGUSR1)
+        lines = [Path(f"{log}.{number}").read_text().count("\n") for number in (1, 2)]
+        self.assertEqual((lines, log.read_text()), ([1, 1], ""))
+        self.assertEqual(self.before, [signal.SIGUSR1] * 2)
+
+    def test_standardOutput(self) -> None:
+        """
+        The access log can go to standard output: the one from before Twisted puts its own in that
+        place.
+        """
+        output = StringIO()
+        self.patch(sys, "stdout", output)
+        service, factory = self.make("-c", str(self.path), "--access-log", "-")
+        self.patch(sys, "stdout", StringIO())
+        service.startService()
+        caller = self.session(factory)
+        caller.client.abortConnection()
+        flushAll(caller)
+        self.successResultOf(service.stopService())
+        self.assertEqual(json.loads(output.getvalue())["command"], "CONNECT")
+        self.assertEqual(sys.stdout.getvalue(), "")
+
+    def test_stop(self) -> None:
+        """
+        A server that stops waits for its sessions; a second signal to stop ends them.  Then such a
+        signal means what it did before.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            service, factory = self.make("-c", str(self.path), "--access-log", "")
+            service.startService()
+            caller = self.session(factory)
+            stopped = service.stopService()
+            flushAll(caller)
+            self.assertNoResult(stopped)
+            signal.raise_signal(number)
+            flushAll(caller)
+            self.successResultOf(stopped)
+            self.assertEqual(self.before, [])
+            signal.raise_signal(number)
+            self.assertEqual(self.before, [number])
+            self.before.clear()
 
 
 class OperatorTests(SynchronousTestCase):

@@ -353,8 +353,6 @@ class Association:
         Datagrams have come from others: pass to the client what comes from those that it has sent
         to before (R-1928-84).
         """
-        if self._over:
-            return
         datagrams: list[bytes] = []
         passages: list[tuple[Address, bytes]] = []
         for data, source in arrived:
