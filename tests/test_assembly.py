@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.checkers import FilePasswordDB, InMemoryUsernamePasswordDatabaseDontUse
 from twisted.plugin import getPlugins
 from twisted.plugins.cred_file import theFileCheckerFactory
 from twisted.trial.unittest import SynchronousTestCase
@@ -190,9 +190,10 @@ class AuthenticatorsTests(AssemblyFixture):
         text = f'[auth]\ncheckers = ["memory:a:b", "file:{path}", "memory:c:d"]\nfailure_limit = 5'
         authenticator: Any = self.assemble(text).authenticators[0]
         self.assertIsInstance(authenticator, PasswordAuthenticator)
-        names = [type(checker).__name__ for checker in authenticator._checkers]
-        memory = InMemoryUsernamePasswordDatabaseDontUse.__name__
-        self.assertEqual(names, [memory, "FilePasswordDB", memory])
+        memory = InMemoryUsernamePasswordDatabaseDontUse
+        kinds = (memory, FilePasswordDB, memory)
+        for checker, kind in zip(authenticator._checkers, kinds, strict=True):
+            self.assertIsInstance(checker, kind)
         self.assertEqual(authenticator._failures.limit, 5)
 
     def test_wrongCheckers(self) -> None:
