@@ -331,7 +331,7 @@ class Outgoing:
             looked = self._resolver.resolveFor(question.client, host)
         else:
             looked = self._resolver.resolve(host)
-        if self._timeouts.connect:
+        if self._timeouts.connect and not looked.called:
             looked.addTimeout(self._timeouts.connect, self._clock, _resolvingTooLong)
         return self.admit(question, await looked)
 
