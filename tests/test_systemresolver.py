@@ -5,6 +5,7 @@ Tests for L{txsocks5.systemresolver}.
 from __future__ import annotations
 
 import errno
+import gc
 import socket
 from collections.abc import Sequence
 from ipaddress import ip_address
@@ -17,6 +18,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from txsocks5 import systemresolver
 from txsocks5.errors import NameNotResolved, Overloaded
 from txsocks5.interfaces import IFairResolver
 from txsocks5.systemresolver import SystemResolver
@@ -247,6 +249,22 @@ class GetAddrInfoTests(SynchronousTestCase):
             (socket.AF_INET, socket.SOCK_STREAM, 6, "", (FOUR, 0)),
         ]
         self.assertEqual(texts(self.successResultOf(self.lookUp(answer))), [SIX, FOUR])
+
+    def test_freed(self) -> None:
+        """
+        Nothing of a look-up that has failed waits for the garbage collector.
+        """
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+
+        def refuse(*args: Any) -> None:
+            raise OSError(errno.EMFILE, "no")
+
+        self.patch(systemresolver.socket, "getaddrinfo", refuse)
+        self.failureResultOf(self.resolver.resolve("example.com"), NameNotResolved)
+        left = [each for each in gc.get_objects() if isinstance(each, systemresolver._Receiver)]
+        self.assertEqual(left, [])
 
     def test_failures(self) -> None:
         """

@@ -53,7 +53,7 @@ def main() -> None:
     """
     Replace the outside, and run C{twistd}.
     """
-    from txsocks5 import dialer, outgoing
+    from txsocks5 import dialer, systemresolver
 
     internet = _Internet(os.environ[VARIABLE])
 
@@ -71,7 +71,7 @@ def main() -> None:
 
     replaced: Any = dialer
     replaced.SocketType = Socket
-    names: Any = outgoing
+    names: Any = systemresolver
     names._careful = internet.getaddrinfo
     sys.argv[0] = "twistd"
     from twisted.scripts.twistd import run
