@@ -5,6 +5,7 @@ Tests for L{txsocks5.commandline} and L{txsocks5.__main__}.
 from __future__ import annotations
 
 import io
+import runpy
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -185,6 +186,23 @@ class SubcommandsTests(SynchronousTestCase):
             )
             self.assertEqual((done.returncode, done.stdout), (status, ""), done.stderr)
             self.assertEqual(done.stderr.count("\n"), 1 if status else 0, done.stderr)
+
+    def test_moduleAsked(self) -> None:
+        """
+        That ends with the status that the command has, given what stands behind its name.
+        """
+        self.patch(sys, "argv", ["txsocks5", "nonsense"])
+        self.patch(sys, "stderr", io.StringIO())
+        error = self.assertRaises(SystemExit, runpy.run_module, "txsocks5", run_name="__main__")
+        self.assertEqual(error.code, commandline.WRONG_CALL)
+        self.assertIn("nonsense", sys.stderr.getvalue())
+
+    def test_moduleImported(self) -> None:
+        """
+        Who only imports it runs nothing.
+        """
+        self.patch(sys, "argv", ["txsocks5", "nonsense"])
+        self.assertIs(runpy.run_module("txsocks5.__main__")["main"], commandline.main)
 
     def test_constants(self) -> None:
         """

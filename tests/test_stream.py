@@ -291,6 +291,12 @@ class StreamTests(MemoryTestCase):
         self.assertTrue(self.transport.connected)
         self.assertFalse(self.peer.finished)
 
+    def test_notRetirable(self) -> None:
+        """
+        What is no socket cannot be taken out of the hands of its transport.
+        """
+        self.assertFalse(self.stream.retirable)
+
     def test_fate(self) -> None:
         """
         Of a transport that is no socket nothing is known, so that its peer counts as being there.
@@ -639,6 +645,43 @@ class SocketTests(TestCase):
         return self.target.gone.addCallback(
             lambda ignored: self.assertEqual(listener.heard, [ConnectionAborted])
         )
+
+    def test_retirable(self) -> None:
+        """
+        The socket can be taken out of the hands of its transport while it is open in both
+        directions and nothing is to be done with what passes.
+        """
+        self.assertTrue(self.stream.retirable)
+        self.stream.protection = PrivateProtection(1, server=True)
+        self.assertFalse(self.stream.retirable)
+        self.stream.protection = None
+        self.stream.finish()
+        self.assertFalse(self.stream.retirable)
+
+    async def test_retire(self) -> None:
+        """
+        It is that of somebody else then, who is given what has been read already.  The stream does
+        nothing with it any more, and the protocol hears of the end.
+        """
+        self.peer.sendall(b"early")
+        while self.stream.readable and not self.stream.paused:
+            await deferLater(reactor, 0.001)
+        retired = self.target.retire()
+        self.assertEqual(retired.early, b"early")
+        self.assertFalse(self.stream.retirable)
+        self.stream.write(b"not written")
+        self.stream.finish()
+        self.stream.close()
+        self.stream.abort()
+        await deferLater(reactor, 0)
+        retired.socket.sendall(b"written")
+        self.assertIsNone(self.target.reason)
+        retired.close(reset=False)
+        retired.lost(reset=False)
+        await self.target.gone
+        assert self.target.reason is not None
+        self.assertTrue(endedWell(self.target.reason))
+        self.assertEqual(self.read(100), b"written")
 
     def reset(self) -> None:
         """
