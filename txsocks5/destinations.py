@@ -311,6 +311,8 @@ class Destinations:
             destination.found(hosts)
             life = _NAME_LIFE
         except (SOCKSError, CancelledError, OSError) as error:
+            # The calls that it has come through know it, and whoever has made them.
+            error.__traceback__ = None
             # A number keeps its verdict for a while, unless none was possible for now.
             destination.unsettled = not (
                 destination.named or isinstance(error, (NotAllowed, AddressTypeNotSupported))
