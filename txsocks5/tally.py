@@ -141,7 +141,4 @@ def originOf(client: IPAddress) -> bytes:
     What counts as one client address: an IPv4 address, or an IPv6 /64, all of which belongs to
     whoever has one address of it.
     """
-    if isinstance(client, IPv6Address):
-        return client.packed[:8]
-    # A third of what C{packed} takes.
-    return int(client).to_bytes(4, "big")
+    return client.packed[:8] if isinstance(client, IPv6Address) else client.packed

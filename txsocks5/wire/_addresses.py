@@ -199,8 +199,7 @@ class Address:
         port = _PORT.pack(self.port)
         host = self.host
         if isinstance(host, IPv4Address):
-            # A third of what C{packed} takes.
-            return b"\x01" + int(host).to_bytes(4, "big") + port
+            return b"\x01" + host.packed + port
         if isinstance(host, IPv6Address):
             return b"\x04" + host.packed + port
         name = host.encode("ascii")
